@@ -1,0 +1,127 @@
+"""Compare: all readings of one model version, for all segments at once."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from monitors.baselines import Baseline
+from monitors.drift import Reference, read_drift, references
+from monitors.performance import read_performance
+from monitors.quality import VOLUME_SLICES, read_quality
+from monitors.readings import FAULT_KINDS, DriftReadings, FloatArray, QualityReadings, Readings, TwinReading
+from monitors.segments import OTHER
+from monitors.windows import Windows, add_up
+
+_VANISHED_ROWS = 50
+_NEW_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a policy wants read: the statistic by column, the statistic of all others, and the performance metric."""
+
+    statistics: Mapping[str, str]
+    default_statistic: str
+    metric: str
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A baseline made ready for comparing, to be used again at every evaluation."""
+
+    baseline: Baseline
+    references: tuple[Reference, ...]
+
+    @classmethod
+    def to(cls, baseline: Baseline) -> "Comparison":
+        return cls(baseline, tuple(references(baseline)))
+
+    def read(
+        self,
+        profiles: Mapping[int, FloatArray],
+        labelled: Mapping[int, FloatArray],
+        question: Question,
+        at: datetime,
+        left_out: Collection[int] = (),
+        twin: TwinReading | None = None,
+    ) -> Readings:
+        """All readings at one moment.
+
+        Args:
+            profiles: closed slices by start (unix seconds), [S, width] each; slices without rows may be absent.
+            labelled: labelled slices since release, [S, labelled_width] each.
+            question: what the policy wants read.
+            at: the end of the newest closed slice.
+            left_out: slices whose labels are not counted against the model (broken feeds).
+            twin: what a fresh model would do, where it was tried.
+        """
+        baseline, layout = self.baseline, self.baseline.layout
+        segments = len(layout.segments)
+        windows = add_up(profiles) if profiles else None
+        rows = windows.counts[-1, :, 0] if windows is not None else np.zeros(segments)
+        return Readings(
+            model=baseline.model,
+            version=baseline.version,
+            baseline=baseline.fingerprint,
+            at=at,
+            segments=layout.segments,
+            parents=layout.parents,
+            rows=rows.astype(np.int64),
+            baseline_rows=baseline.rows.astype(np.int64),
+            last_row_at=_end_of_newest(profiles, baseline.slice_seconds, at),
+            drift=self._drift(windows, question),
+            quality=self._quality(windows, profiles, at),
+            performance=read_performance(baseline, labelled, windows, question.metric, left_out),
+            twin=twin,
+            findings=tuple(_findings(baseline, rows)),
+        )
+
+    def _drift(self, windows: Windows | None, question: Question) -> DriftReadings:
+        if windows is not None:
+            asked = question.statistics, question.default_statistic
+            return read_drift(self.baseline, self.references, windows, *asked)
+        layout = self.baseline.layout
+        unread = np.full((len(layout.segments), len(layout.columns)), np.nan)
+        return DriftReadings(
+            columns=tuple(c.name for c in layout.columns),
+            statistics=tuple(question.statistics.get(c.name, question.default_statistic) for c in layout.columns),
+            size=unread,
+            uncorrected=unread,
+            evidence_ln=unread,
+            window_start=np.full(unread.shape, np.datetime64("NaT", "s")),
+            segment_evidence_ln=unread[:, 0],
+        )
+
+    def _quality(self, windows: Windows | None, profiles: Mapping[int, FloatArray], at: datetime) -> QualityReadings:
+        layout = self.baseline.layout
+        if windows is not None:
+            since = at.timestamp() - VOLUME_SLICES * self.baseline.slice_seconds
+            nothing = np.zeros(len(layout.segments))
+            newest = sum((p[:, 0] for s, p in profiles.items() if s >= since), start=nothing)
+            return read_quality(self.baseline, windows, newest)
+        shape = (len(layout.segments), len(layout.columns), len(FAULT_KINDS))
+        zeros = np.zeros(shape)
+        return QualityReadings(
+            columns=tuple(c.name for c in layout.columns),
+            share=zeros,
+            expected=zeros,
+            evidence_ln=zeros,
+            window_start=np.full(shape, np.datetime64("NaT", "s")),
+            volume_ratio=zeros[:, 0, 0],
+        )
+
+
+def _end_of_newest(profiles: Mapping[int, FloatArray], slice_seconds: int, at: datetime) -> datetime | None:
+    return datetime.fromtimestamp(max(profiles) + slice_seconds, tz=at.tzinfo) if profiles else None
+
+
+def _findings(baseline: Baseline, rows: FloatArray) -> Iterable[str]:
+    total, before = max(float(rows[0]), 1.0), max(float(baseline.rows[0]), 1.0)
+    for i, name in enumerate(baseline.layout.segments):
+        usual = baseline.rows[i] / before
+        if rows[i] == 0 and usual * rows[0] >= _VANISHED_ROWS:
+            yield f"segment {name} vanished: {usual:.1%} of the baseline's rows, none of the last {int(rows[0])}"
+        if OTHER in name and rows[i] / total > usual + _NEW_SHARE and rows[i] >= _VANISHED_ROWS:
+            yield f"new segments: {rows[i] / total:.1%} of the rows are in {name}, {usual:.1%} in the baseline"

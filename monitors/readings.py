@@ -1,0 +1,103 @@
+"""What was read: every monitor on every segment and column, as arrays."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+TimeArray = NDArray[np.datetime64]
+
+FAULT_KINDS = ("missing", "unseen", "out_of_range", "type")
+
+
+@dataclass(frozen=True, eq=False)
+class DriftReadings:
+    """Change of the inputs and outputs: S segments x C columns.
+
+    `size` is the named statistic with the part expected from sampling taken off, `uncorrected` is the statistic as
+    Evidently defines it. Both belong to the window with the strongest evidence, which began at `window_start`
+    (datetime64[s], NaT where nothing was read). Entries that could not be read are NaN.
+    """
+
+    columns: tuple[str, ...]
+    statistics: tuple[str, ...]
+    size: FloatArray
+    uncorrected: FloatArray
+    evidence_ln: FloatArray
+    window_start: TimeArray
+    segment_evidence_ln: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class QualityReadings:
+    """Broken input: S segments x C columns x K kinds (`FAULT_KINDS`).
+
+    `share` is what the window shows, `expected` what the baseline shows (both 0..1).
+    `volume_ratio` (S) is rows per slice now over rows per slice in the baseline; NaN where the baseline has no slices.
+    """
+
+    columns: tuple[str, ...]
+    share: FloatArray
+    expected: FloatArray
+    evidence_ln: FloatArray
+    window_start: TimeArray
+    volume_ratio: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class PerformanceReadings:
+    """How well the model does, S segments.
+
+    With labels: `value` of the `metric` in the strongest window against `expected`, `drop` = expected - value (for
+    errors like mae: the relative rise), one-sided `evidence_ln` that it is worse, `labelled` rows in that window,
+    `labelled_since_change` rows with a label since `window_start`.
+    Without labels: `estimate` of the metric now and `estimated_drop` against the baseline's.
+    """
+
+    metric: str
+    labelled: IntArray
+    value: FloatArray
+    expected: FloatArray
+    drop: FloatArray
+    evidence_ln: FloatArray
+    window_start: TimeArray
+    labelled_since_change: IntArray
+    estimate: FloatArray
+    estimated_drop: FloatArray
+
+
+@dataclass(frozen=True)
+class TwinReading:
+    """Would a fresh model do better? Paired on unseen labels: `wins` of the fresh twin, `losses`, and the evidence."""
+
+    wins: int
+    losses: int
+    evidence_ln: float
+    labelled: int
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """All readings of one model version at one moment. Index 0 of `segments` is always "all".
+
+    `rows` (S) counts the rows in the longest window read; `parents` (S) holds the index of each parent, -1 for "all".
+    `findings` are plain sentences about new and vanished segments and schema changes.
+    """
+
+    model: str
+    version: str
+    baseline: str
+    at: datetime
+    segments: tuple[str, ...]
+    parents: IntArray
+    rows: IntArray
+    baseline_rows: IntArray
+    last_row_at: datetime | None
+    drift: DriftReadings
+    quality: QualityReadings
+    performance: PerformanceReadings
+    twin: TwinReading | None
+    findings: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""ACT: do it, remember it, show it. All input and output lives here."""

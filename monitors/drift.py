@@ -22,9 +22,7 @@ from monitors.wobble import INFLATION
 
 FEWEST_ROWS = 30
 FEWEST_BASELINE_ROWS = 500
-THIN_BASELINE_ROWS = 2_000
-BORROWED_ROWS = 200
-"""A baseline segment under `THIN_BASELINE_ROWS` borrows this many rows' worth of its parent's shares."""
+SIZED_ROWS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,19 +45,10 @@ def references(baseline: Baseline) -> list[Reference]:
     for (ordered, width), columns in groups.items():
         shares = np.zeros((len(layout.segments), len(columns), width))
         for at, c in enumerate(columns):
-            shares[:, at, : layout.columns[c].bins] = _lean_on_parent(baseline, c)
+            shares[:, at, : layout.columns[c].bins] = smoothed(layout, baseline.counts, c)
         bins = np.asarray([layout.columns[c].bins for c in columns])
         found.append(Reference(np.asarray(columns), ordered, shares, bins))
     return found
-
-
-def _lean_on_parent(baseline: Baseline, column: int) -> FloatArray:
-    """Shares [S, B]; a thin segment's rows and some of its parent's together."""
-    own = smoothed(baseline.layout, baseline.counts, column)
-    rows = baseline.layout.column_bins(baseline.counts, column).sum(axis=-1)
-    parents = baseline.layout.parents
-    lent = np.where((rows < THIN_BASELINE_ROWS) & (parents >= 0), BORROWED_ROWS, 0)[:, None]
-    return np.asarray((own * rows[:, None] + own[np.maximum(parents, 0)] * lent) / np.maximum(rows[:, None] + lent, 1))
 
 
 def read_drift(
@@ -84,7 +73,9 @@ def read_drift(
         evidence[..., reference.columns] = _evidence(baseline, reference, counts, windows.lengths)
         rows[..., reference.columns] = counts.sum(axis=-1)
     read = (rows >= FEWEST_ROWS) & np.isfinite(evidence)
-    strongest = np.where(read, evidence, -np.inf).argmax(axis=0)
+    # A short window's size is mostly noise: the strongest of the windows with enough rows, where there is one.
+    sized = read & ((rows >= SIZED_ROWS) | (rows.max(axis=0) < SIZED_ROWS))
+    strongest = np.where(sized, evidence, -np.inf).argmax(axis=0)
     by_column = np.where(read.any(axis=0), mean_of(np.where(read, evidence, 0.0), 0), np.nan)
     size, uncorrected = _sizes(baseline, windows, names, strongest)
     unread = np.isnan(by_column)
@@ -114,8 +105,7 @@ def _evidence(baseline: Baseline, reference: Reference, counts: FloatArray, leng
         [baseline.layout.column_bins(baseline.counts, int(c)).sum(axis=-1) for c in reference.columns], axis=-1
     )
     rows = counts.sum(axis=-1)
-    borrowed = np.where((own_rows < THIN_BASELINE_ROWS) & (baseline.layout.parents >= 0)[:, None], BORROWED_ROWS, 0)
-    kappa = stiffness(own_rows + borrowed, reference.bins, noise(baseline, lengths, rows, reference.columns))
+    kappa = stiffness(own_rows, reference.bins, noise(baseline, lengths, rows, reference.columns))
     evidence = distribution_evidence_ln(counts, reference.shares, kappa)
     if reference.ordered:
         rung = rung_of(lengths, baseline.rungs)

@@ -1,6 +1,9 @@
 """Data quality: missing, unseen, out-of-range and wrongly typed values. A broken feed is an incident, never drift."""
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 from monitors.baselines import Baseline
 from monitors.drift import FEWEST_ROWS
@@ -10,6 +13,8 @@ from monitors.windows import Windows
 from monitors.wobble import INFLATION
 
 VOLUME_SLICES = 24
+ROWS_ENOUGH = 200
+"""A fault is about now: windows are not made longer than it takes to hold this many rows."""
 
 
 def read_quality(baseline: Baseline, windows: Windows, newest: FloatArray) -> QualityReadings:
@@ -20,6 +25,7 @@ def read_quality(baseline: Baseline, windows: Windows, newest: FloatArray) -> Qu
         windows: over the profiles of closed slices.
         newest: rows [S] of the last 24 slices by the calendar.
     """
+    windows = _short(windows)
     layout, kinds = baseline.layout, len(FAULT_KINDS)
     columns = range(len(layout.columns))
     hits = np.stack([layout.column_extra(windows.counts, c)[..., :kinds] for c in columns], axis=2)
@@ -50,3 +56,23 @@ def _volume_ratio(baseline: Baseline, newest: FloatArray) -> FloatArray:
         return np.full(len(baseline.rows), np.nan)
     usual = baseline.rows / slices
     return np.where(usual > 0, newest / VOLUME_SLICES / np.maximum(usual, 1e-12), np.nan)
+
+
+def faulty_slices(
+    baseline: Baseline, profiles: Mapping[int, FloatArray], readings: QualityReadings, cells: NDArray[np.bool_]
+) -> set[int]:
+    """Starts of the slices that made the broken `cells` [S, C, K]: those with at least half of the window's share."""
+    found: set[int] = set()
+    for segment, column, kind in np.argwhere(cells).tolist():
+        began = int(readings.window_start[segment, column, kind].astype("datetime64[s]").astype(np.int64))
+        share = readings.share[segment, column, kind]
+        for start, profile in profiles.items():
+            hits = baseline.layout.column_extra(profile, column)[segment, kind]
+            if start >= began and hits and hits >= share / 2 * profile[segment, 0]:
+                found.add(start)
+    return found
+
+
+def _short(windows: Windows) -> Windows:
+    enough = int((windows.counts[:, 0, 0] < ROWS_ENOUGH).sum()) + 1
+    return Windows(windows.lengths[:enough], windows.began[:enough], windows.counts[:enough])

@@ -1,0 +1,94 @@
+"""The composition root: every part of a running service, put together in one place."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.archive import Archive
+from service.archiving import Roll
+from service.cells import Cells
+from service.embedded import Embedded
+from service.fold import Worker
+from service.ingest import Ingest
+from service.labels import Joiner
+from service.ledger import Ledger
+from service.log import Log
+from service.policy_files import PolicyFolder
+from service.settings import Settings
+from service.store import Store
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class House:
+    """The parts. `clock` gives the time by which everything is decided; a replay's follows its file."""
+
+    settings: Settings
+    store: Store
+    log: Log
+    ledger: Ledger
+    ingest: Ingest
+    archive: Archive
+    cells: Cells
+    policies: PolicyFolder
+    clock: Clock
+
+
+@contextmanager
+def open_house(settings: Settings, clock: Clock) -> Iterator[House]:
+    """A house on the embedded store, started for it, or on the store that the settings name; closed at the end.
+
+    Raises:
+        StoreError: the store cannot be started or does not answer.
+    """
+    with ExitStack() as closing:
+        url = settings.store or closing.enter_context(Embedded(settings.data_dir, settings.durability)).url
+        store = Store(url, settings.durability)
+        closing.callback(store.close)
+        store.ping()
+        log = Log(store, settings.partitions, most_rows=settings.backlog_rows, idempotency=settings.idempotency)
+        ledger = Ledger(store)
+        archive = Archive(log, settings.archive_dir)
+        closing.callback(archive.close)
+        policies = PolicyFolder(settings.policies)
+        policies.reload()
+        yield House(
+            settings=settings,
+            store=store,
+            log=log,
+            ledger=ledger,
+            ingest=Ingest(log, lambda model: ledger.champion(model) or None),
+            archive=archive,
+            cells=Cells(store, settings.partitions),
+            policies=policies,
+            clock=clock,
+        )
+
+
+def worker_of(house: House) -> Worker:
+    """A worker on the house's log."""
+    settings = house.settings
+    return Worker(
+        house.log,
+        house.ledger.baseline,
+        settings.archive_dir,
+        house.clock,
+        roll=Roll(settings.archive_rows, settings.archive_age),
+        lease=settings.lease,
+        alone=not settings.store,
+    )
+
+
+def joiner_of(house: House) -> Joiner:
+    """A joiner of labels on the house's log."""
+    settings = house.settings
+    return Joiner(
+        house.log,
+        house.archive,
+        house.ledger.baseline,
+        horizon=settings.label_horizon,
+        lease=settings.lease,
+        alone=not settings.store,
+    )

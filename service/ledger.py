@@ -1,0 +1,198 @@
+"""The ledger: champions, baselines, decisions, retrainings and releases. What was decided stays for ever."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+
+from monitors.baselines import Baseline
+from service import keys
+from service.errors import ServiceError
+from service.records import DecisionRecord, Evaluation, Release, Request, Retraining
+from service.store import Store, Word
+
+Record = TypeVar("Record")
+_MODELS = keys.key("models", "all")
+
+
+class ChampionMoved(ServiceError):
+    """Another version became the champion in the meantime; nothing was changed."""
+
+    def __init__(self, model: str, expected: str) -> None:
+        super().__init__(f"the champion of {model} is no longer {expected or 'none'}: look again before you move it")
+
+
+class NoBaseline(ServiceError):
+    """A version without a baseline cannot become the champion."""
+
+    def __init__(self, model: str, version: str) -> None:
+        super().__init__(
+            f"{model} {version} has no baseline: build it first "
+            f"(tidegate baseline build, or POST /v1/models/{model}/baselines)"
+        )
+
+
+class Ledger:
+    """All documents of all models, in the store. Any process may read; the leader writes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._baselines: dict[tuple[str, str], Baseline] = {}
+
+    # models and champions
+
+    def models(self) -> list[str]:
+        """Names of all models that ever had a policy or a baseline, sorted."""
+        return sorted(m.decode() for m in self._store.do("SMEMBERS", _MODELS))
+
+    def add_model(self, model: str) -> None:
+        self._store.do("SADD", _MODELS, keys.check_name("model", model))
+
+    def champion(self, model: str) -> str:
+        """The version in service; empty before the first release."""
+        found = self._store.do("GET", _key(model, "champion"))
+        return found.decode() if found else ""
+
+    def move_champion(self, release: Release) -> None:
+        """Move the pointer from `release.previous` to `release.version`, by compare-and-set; again is no change.
+
+        Raises:
+            ChampionMoved: another version is the champion.
+            NoBaseline: the new version has none.
+        """
+        names = [_key(release.model, name) for name in ("champion", "fingerprints", "releases")]
+        words: list[Word] = [release.previous, release.version, msgspec.json.encode(release)]
+        answer = self._store.run("promote", names, words)
+        if answer == 0:
+            raise ChampionMoved(release.model, release.previous)
+        if answer < 0:
+            raise NoBaseline(release.model, release.version)
+
+    def releases(self, model: str) -> list[Release]:
+        """Oldest first."""
+        return _decode_all(self._store.do("LRANGE", _key(model, "releases"), 0, -1), Release)
+
+    # baselines
+
+    def put_baseline(self, baseline: Baseline) -> None:
+        """Store a baseline as its version's. Profiles are counted by fingerprint, so a new one begins anew."""
+        self.add_model(baseline.model)
+        name = _key(baseline.model, "baseline", keys.check_name("version", baseline.version), baseline.fingerprint)
+        self._store.do("SET", name, baseline.to_bytes())
+        self._store.do("HSET", _key(baseline.model, "fingerprints"), baseline.version, baseline.fingerprint)
+
+    def baseline(self, model: str, version: str) -> Baseline | None:
+        """The baseline of a version, from memory where the store still names the same one."""
+        fingerprint = self._store.do("HGET", _key(model, "fingerprints"), version)
+        if fingerprint is None:
+            return None
+        known = self._baselines.get((model, version))
+        if known is None or known.fingerprint != fingerprint.decode():
+            known = Baseline.from_bytes(self._store.do("GET", _key(model, "baseline", version, fingerprint.decode())))
+            self._baselines[(model, version)] = known
+        return known
+
+    def baselines(self, model: str) -> dict[str, str]:
+        """Version → fingerprint of its baseline."""
+        found = self._store.do("HGETALL", _key(model, "fingerprints"))
+        return {v.decode(): f.decode() for v, f in zip(found[::2], found[1::2], strict=True)}
+
+    # evaluations and decisions
+
+    def evaluation(self, model: str) -> Evaluation:
+        """What the last evaluation left; an empty one before the first."""
+        found = self._store.do("GET", _key(model, "evaluation"))
+        return msgspec.json.decode(found, type=Evaluation) if found else Evaluation(model)
+
+    def record(self, evaluation: Evaluation, decision: DecisionRecord | None, counted: Iterable[str]) -> None:
+        """One evaluation, at once: its state, the decision where it is worth keeping, and counters raised by one."""
+        names = [_key(evaluation.model, name) for name in ("evaluation", "counts", "decisions", "order")]
+        kept: list[Word] = [1, decision.id, msgspec.json.encode(decision)] if decision else [0, "", b""]
+        self._store.run("decide", names, [msgspec.json.encode(evaluation), *kept, *counted])
+
+    def save_evaluation(self, evaluation: Evaluation) -> None:
+        self._store.do("SET", _key(evaluation.model, "evaluation"), msgspec.json.encode(evaluation))
+
+    def decision(self, model: str, decision_id: str) -> DecisionRecord | None:
+        found = self._store.do("HGET", _key(model, "decisions"), decision_id)
+        return msgspec.json.decode(found, type=DecisionRecord) if found else None
+
+    def decisions(self, model: str, newest: int = 100) -> list[DecisionRecord]:
+        """The newest kept decisions, newest first."""
+        order = self._store.do("LRANGE", _key(model, "order"), -newest, -1)
+        if not order:
+            return []
+        found = self._store.do("HMGET", _key(model, "decisions"), *order)
+        return _decode_all(reversed(found), DecisionRecord)
+
+    def find_decision(self, decision_id: str) -> DecisionRecord | None:
+        """A decision of any model."""
+        return next((d for m in self.models() if (d := self.decision(m, decision_id))), None)
+
+    # retrainings
+
+    def open_retraining(self, retraining: Retraining) -> bool:
+        """Record a retraining before anything is launched. False where it exists: a name is used once."""
+        name = _key(retraining.model, "retrainings")
+        opened = bool(self._store.do("HSETNX", name, retraining.id, msgspec.json.encode(retraining)))
+        if opened:
+            self._store.do("RPUSH", _key(retraining.model, "retraining-order"), retraining.id)
+        return opened
+
+    def save_retraining(self, retraining: Retraining) -> None:
+        """The next state of a retraining. A finished one stays as it is."""
+        before = self.retraining(retraining.model, retraining.id)
+        if before is not None and before.is_finished:
+            return
+        self._store.do("HSET", _key(retraining.model, "retrainings"), retraining.id, msgspec.json.encode(retraining))
+        if retraining.is_finished:
+            self.count(retraining.model, f"retrainings:{retraining.state}")
+
+    def retraining(self, model: str, retraining_id: str) -> Retraining | None:
+        found = self._store.do("HGET", _key(model, "retrainings"), retraining_id)
+        return msgspec.json.decode(found, type=Retraining) if found else None
+
+    def retrainings(self, model: str, newest: int = 100) -> list[Retraining]:
+        """Newest first."""
+        order = self._store.do("LRANGE", _key(model, "retraining-order"), -newest, -1)
+        if not order:
+            return []
+        return _decode_all(reversed(self._store.do("HMGET", _key(model, "retrainings"), *order)), Retraining)
+
+    # wishes of people, faults, counters
+
+    def put_request(self, model: str, request: Request) -> None:
+        self._store.do("HSET", _key(model, "requests"), request.verb, msgspec.json.encode(request))
+
+    def request(self, model: str, verb: str) -> Request | None:
+        found = self._store.do("HGET", _key(model, "requests"), verb)
+        return msgspec.json.decode(found, type=Request) if found else None
+
+    def drop_request(self, model: str, verb: str) -> None:
+        self._store.do("HDEL", _key(model, "requests"), verb)
+
+    def mark_faulty(self, model: str, slices: Iterable[int]) -> None:
+        """Remember slices with a broken feed: their labels count against no model, and nothing learns from them."""
+        marked = [word for s in slices for word in (s, s)]
+        if marked:
+            self._store.do("ZADD", _key(model, "faulty"), *marked)
+
+    def faulty_slices(self, model: str) -> set[int]:
+        """Starts of the slices with a broken feed, in unix seconds."""
+        return {int(s) for s in self._store.do("ZRANGE", _key(model, "faulty"), 0, -1)}
+
+    def count(self, model: str, field: str, by: int = 1) -> None:
+        self._store.do("HINCRBY", _key(model, "counts"), field, by)
+
+    def counts(self, model: str) -> dict[str, int]:
+        """Counters of a model, `decisions:hold` and the like."""
+        found = self._store.do("HGETALL", _key(model, "counts"))
+        return {k.decode(): int(v) for k, v in zip(found[::2], found[1::2], strict=True)}
+
+
+def _key(model: str, *parts: str) -> str:
+    return keys.key(f"m:{model}", *parts)
+
+
+def _decode_all(found: Iterable[bytes], kind: type[Record]) -> list[Record]:
+    return [msgspec.json.decode(each, type=kind) for each in found]

@@ -1,0 +1,52 @@
+"""The loop of one model: evaluate → retrain where decided → watch what was released."""
+
+from dataclasses import dataclass
+
+from service import evidence
+from service.cycle import Cycle
+from service.house import House
+from service.launchers import launch_here
+from service.records import DecisionRecord, Release, Retraining
+from service.registry import Registry
+from service.retrain import Launch, Retrainer, open_retraining
+from service.watch import watch_release
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one step brought: each None where there was none."""
+
+    decision: DecisionRecord | None = None
+    retraining: Retraining | None = None
+    rollback: Release | None = None
+
+
+class Loop:
+    """One step after the other, in one thread; the leader's alone."""
+
+    def __init__(
+        self, house: House, registry: Registry, launch: Launch = launch_here, *, can_retrain: bool = True
+    ) -> None:
+        self._house = house
+        self._registry = registry
+        self._cycle = Cycle(house)
+        self._retrainer = Retrainer(house, registry, launch)
+        self._can_retrain = can_retrain
+
+    def step(self, model: str) -> Turn:
+        """Evaluate a model, and do what was decided. A retraining that a crash left unfinished is finished first."""
+        policy = self._house.policies.policy(model)
+        if policy is None:
+            return Turn()
+        left = next((r for r in self._house.ledger.retrainings(model) if not r.is_finished), None)
+        if left is not None:
+            return Turn(retraining=self._retrainer.run(policy, left))
+        rollback = watch_release(self._house, self._registry, policy)
+        decision = self._cycle.step(model)
+        if decision is None or decision.action != "retrain" or not self._can_retrain:
+            return Turn(decision, rollback=rollback)
+        opened = open_retraining(self._house, decision)
+        if opened is None:
+            return Turn(decision, rollback=rollback)
+        evidence.start(self._house, decision)
+        return Turn(decision, self._retrainer.run(policy, opened), rollback)

@@ -1,0 +1,87 @@
+"""Readings as plain values: what the ledger keeps, and pages, routes and metrics show."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from monitors.readings import FAULT_KINDS, Readings
+from policies.policy import Policy
+
+COLUMNS_SHOWN = 20
+
+
+def segments_view(policy: Policy, readings: Readings, states: dict[str, str]) -> list[dict[str, Any]]:
+    """One dict a segment: state, rows, columns (the strongest first), faults and performance; None where not read."""
+    return [
+        {
+            "segment": name,
+            "state": states[name],
+            "parent": readings.segments[readings.parents[s]] if readings.parents[s] >= 0 else None,
+            "rows": int(readings.rows[s]),
+            "baseline_rows": int(readings.baseline_rows[s]),
+            "columns": _columns(policy, readings, s),
+            "faults": _faults(readings, s),
+            "performance": _performance(readings, s),
+        }
+        for s, name in enumerate(readings.segments)
+    ]
+
+
+def _columns(policy: Policy, readings: Readings, segment: int) -> list[dict[str, Any]]:
+    drift = readings.drift
+    order = np.argsort(-np.nan_to_num(drift.evidence_ln[segment], nan=-np.inf), kind="stable")[:COLUMNS_SHOWN]
+    return [
+        {
+            "column": drift.columns[c],
+            "statistic": drift.statistics[c],
+            "size": number(drift.size[segment, c]),
+            "uncorrected": number(drift.uncorrected[segment, c]),
+            "threshold": policy.drift_rule(drift.columns[c]).threshold,
+            "evidence_ln": number(drift.evidence_ln[segment, c]),
+            "window_start": moment(drift.window_start[segment, c]),
+        }
+        for c in order.tolist()
+        if not policy.drift_rule(drift.columns[c]).ignore
+    ]
+
+
+def _faults(readings: Readings, segment: int) -> list[dict[str, Any]]:
+    quality = readings.quality
+    shown = np.argwhere((quality.share[segment] > quality.expected[segment]) & (quality.evidence_ln[segment] > 0))
+    return [
+        {
+            "column": quality.columns[c],
+            "kind": FAULT_KINDS[k],
+            "share": number(quality.share[segment, c, k]),
+            "expected": number(quality.expected[segment, c, k]),
+            "evidence_ln": number(quality.evidence_ln[segment, c, k]),
+        }
+        for c, k in shown.tolist()
+    ]
+
+
+def _performance(readings: Readings, segment: int) -> dict[str, Any]:
+    p = readings.performance
+    return {
+        "metric": p.metric,
+        "value": number(p.value[segment]),
+        "expected": number(p.expected[segment]),
+        "drop": number(p.drop[segment]),
+        "evidence_ln": number(p.evidence_ln[segment]),
+        "labelled": int(p.labelled[segment]),
+        "labelled_since_change": int(p.labelled_since_change[segment]),
+        "window_start": moment(p.window_start[segment]),
+        "estimate": number(p.estimate[segment]),
+        "estimated_drop": number(p.estimated_drop[segment]),
+    }
+
+
+def number(value: float) -> float | None:
+    """A number that JSON can hold; None for one that could not be read."""
+    return float(value) if math.isfinite(value) else None
+
+
+def moment(value: np.datetime64) -> str | None:
+    """ISO 8601 in UTC; None where there is none."""
+    return None if np.isnat(value) else f"{value.astype('datetime64[s]')}Z"

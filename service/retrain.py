@@ -1,0 +1,209 @@
+"""Retraining: curate → train → judge → write the challenger's baseline → move the champion pointer.
+
+Recorded before anything starts, under a name that follows from the decision, so that no crash opens it twice; each
+state is saved as it is reached, and an unfinished retraining is begun again from its decision.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from monitors.baselines import Baseline
+from policies.decision import TRIGGER_CODES
+from policies.gate import Verdict
+from policies.policy import Policy
+from service.checkpoints import Checkpoint
+from service.comparing import compare, masks_of, outcomes, with_predictions
+from service.curate import Curated, curate
+from service.errors import ServiceError
+from service.house import House
+from service.model_files import read_model
+from service.models import Model
+from service.records import DecisionRecord, Release, Retraining, Watch
+from service.references import baseline_of, keep_baseline
+from service.registry import Registry
+from service.train_files import Job, Outcome, prepare
+
+_log = logging.getLogger(__name__)
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
+Launch = Callable[[Path, Callable[[Checkpoint], None]], Outcome]
+"""Runs a prepared training job to its end, telling each checkpoint; raises TrainingError."""
+
+
+def open_retraining(house: House, decision: DecisionRecord) -> Retraining | None:
+    """The retraining of a decision, recorded before anything starts; None where it was opened before."""
+    retraining = Retraining(
+        id=name_of(decision),
+        model=decision.model,
+        decision=decision.id,
+        champion=decision.version,
+        state="requested",
+        opened_at=house.clock(),
+        reasons=tuple(sorted({r["code"] for r in decision.reasons if r["met"] and r["code"] in TRIGGER_CODES})),
+        segments=decision.triggers,
+        change_started=decision.change_started,
+    )
+    if not house.ledger.open_retraining(retraining):
+        return None
+    for verb in ("retrain", "approve"):
+        house.ledger.drop_request(decision.model, verb)
+    return retraining
+
+
+def name_of(decision: DecisionRecord) -> str:
+    """A name that the same decision always gives: from model, policy, baseline and the window's end."""
+    said = json.dumps([decision.model, decision.policy, decision.baseline, decision.at.isoformat()])
+    return "r-" + hashlib.sha256(said.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a training gave: the challenger, what it makes of the unseen rows, and the rows for its baseline."""
+
+    challenger: Model
+    outcome: Outcome
+    unseen: pa.Table
+    baseline_rows: pa.Table
+
+
+class Retrainer:
+    """Brings one retraining from requested to its end."""
+
+    def __init__(self, house: House, registry: Registry, launch: Launch) -> None:
+        self._house = house
+        self._registry = registry
+        self._launch = launch
+
+    def run(self, policy: Policy, retraining: Retraining) -> Retraining:
+        """The finished retraining. What goes wrong ends it as failed, with the reason in its note."""
+        try:
+            return self._run(policy, retraining)
+        except ServiceError as error:
+            _log.warning("retraining %s of %s failed: %s", retraining.id, retraining.model, error)
+            known = self._house.ledger.retraining(retraining.model, retraining.id) or retraining
+            return self._finish(known, "failed", str(error))
+
+    def _run(self, policy: Policy, retraining: Retraining) -> Retraining:
+        ledger, model = self._house.ledger, retraining.model
+        baseline = ledger.baseline(model, retraining.champion)
+        if ledger.champion(model) != retraining.champion or baseline is None:
+            return self._finish(retraining, "cancelled", "another version became the champion meanwhile")
+        curated = self._curate(policy, retraining)
+        retraining = self._save(retraining, state="training", manifest=dict(curated.manifest), checkpoints=())
+        trial, retraining = self._train(policy, retraining, curated, baseline)
+        retraining = self._save(retraining, state="judging", labelled_rows=trial.outcome.training_rows)
+        verdict = self._judge(policy, retraining, trial, baseline)
+        retraining = self._save(retraining, verdict=msgspec.to_builtins(verdict))
+        ledger.count(model, f"verdicts:{'pass' if verdict.passed else 'fail'}")
+        if not verdict.passed:
+            return self._finish(retraining, "refused", "; ".join(r.text for r in verdict.reasons))
+        return self._release(policy, retraining, trial)
+
+    def _curate(self, policy: Policy, retraining: Retraining) -> Curated:
+        return curate(
+            self._house.archive.labelled(retraining.model, _EARLIEST, LATEST),
+            change_started=retraining.change_started,
+            fault_slices=self._house.ledger.faulty_slices(retraining.model),
+            slice_seconds=int(policy.window.slice.total_seconds()),
+            cuts=policy.segments,
+            target=policy.task.target,
+        )
+
+    def _train(
+        self, policy: Policy, retraining: Retraining, curated: Curated, baseline: Baseline
+    ) -> tuple[Trial, Retraining]:
+        folder = self._house.settings.data_dir / "retrainings" / retraining.id
+        version = next_version(self._house, retraining.model)
+        job = Job(
+            model=retraining.model,
+            version=version,
+            task=policy.task.kind,
+            created=self._house.clock().isoformat(),
+            candidates=tuple(curated.candidates),
+            columns=policy.column_kinds(),
+        )
+        prepare(folder, job, curated, masks_of(baseline, curated.validation))
+        noted: list[Checkpoint] = []
+
+        def note(checkpoint: Checkpoint) -> None:
+            noted.append(checkpoint)
+            self._save(retraining, checkpoints=tuple(c.to_dict() for c in noted))
+
+        outcome = self._launch(folder, note)
+        challenger = read_model(folder / "model")
+        retraining = self._save(retraining, version=version, checkpoints=tuple(c.to_dict() for c in noted))
+        unseen = with_predictions(curated.holdout, challenger.predict(curated.holdout), version)
+        honest = parquet.read_table(folder / "oof.parquet")
+        learnt = pa.concat_tables(
+            [curated.candidates[outcome.candidate], curated.validation], promote_options="permissive"
+        )
+        learnt = with_predictions(learnt, honest, version)
+        rows = pa.concat_tables([learnt, unseen], promote_options="permissive")
+        return Trial(challenger, outcome, unseen, rows), retraining
+
+    def _judge(self, policy: Policy, retraining: Retraining, trial: Trial, baseline: Baseline) -> Verdict:
+        """On rows that neither has learnt from: the champion as it served them, or as it would have."""
+        holdout, kind = trial.unseen, policy.task.kind
+        champion = self._champion_predictions(retraining, holdout)
+        served = with_predictions(holdout, pa.table({"prediction": champion}), retraining.champion)
+        answers = outcomes(kind, champion, holdout), outcomes(kind, holdout.column("prediction"), holdout)
+        return compare(policy, *answers, masks_of(baseline, served))
+
+    def _champion_predictions(self, retraining: Retraining, holdout: pa.Table) -> pa.ChunkedArray:
+        ends = pc.min_max(holdout.column("timestamp")).as_py()
+        served = self._house.archive.predictions(
+            retraining.model,
+            ends["min"],
+            ends["max"] + timedelta(seconds=1),
+            version=retraining.champion,
+            columns=["prediction_id", "prediction"],
+        )
+        at = pc.index_in(holdout.column("prediction_id"), value_set=served.column("prediction_id").combine_chunks())
+        found = served.column("prediction").take(at)
+        if not found.null_count:
+            return found
+        model = self._registry.load(retraining.model, retraining.champion)
+        return pc.coalesce(found, model.predict(holdout).column("prediction"))
+
+    def _release(self, policy: Policy, retraining: Retraining, trial: Trial) -> Retraining:
+        house, model, version = self._house, retraining.model, retraining.version
+        folder = house.settings.data_dir / "retrainings" / retraining.id / "model"
+        self._registry.adopt(folder, name=model, version=version)
+        keep_baseline(
+            house.ledger,
+            house.settings.data_dir,
+            baseline_of(policy, version, trial.baseline_rows),
+            trial.baseline_rows,
+        )
+        now = house.clock()
+        reason = ", ".join(retraining.reasons)
+        house.ledger.move_champion(Release(model, version, retraining.champion, now, "release", reason, retraining.id))
+        watch = Watch(version, retraining.champion, now + policy.watch.duration)
+        house.ledger.save_evaluation(replace(house.ledger.evaluation(model), watch=watch))
+        return self._finish(retraining, "released", f"version {version} replaced {retraining.champion}")
+
+    def _finish(self, retraining: Retraining, state: str, note: str) -> Retraining:
+        return self._save(retraining, state=state, note=note, finished_at=self._house.clock())
+
+    def _save(self, retraining: Retraining, **changes: Any) -> Retraining:  # noqa: ANN401  fields of the record
+        retraining = replace(retraining, **changes)
+        self._house.ledger.save_retraining(retraining)
+        return retraining
+
+
+def next_version(house: House, model: str) -> str:
+    """The number after the largest one among the versions with a baseline."""
+    numbers = [int(v) for v in house.ledger.baselines(model) if v.isdecimal()]
+    return str(max(numbers, default=0) + 1)

@@ -1,0 +1,170 @@
+"""What the operator chose: read once at start from TIDEGATE_* and flags, frozen, passed down."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from service.errors import BadSetting
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+@dataclass(frozen=True)
+class Durability:
+    """When an append counts as kept: `fsync` is the embedded store's appendfsync, `replicas` must confirm first."""
+
+    fsync: str = "always"
+    replicas: int = 0
+
+    def __str__(self) -> str:
+        """The setting's own spelling."""
+        return f"wait:{self.replicas}" if self.replicas else self.fsync
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, checked. Each is a field here, TIDEGATE_<NAME> in the environment and --<name> on the line."""
+
+    #: Address of a Redis or Valkey server (redis://, rediss://, unix://); empty: the embedded one.
+    store: str = ""
+    #: Folder of the embedded store, the archive, models and evidence.
+    data_dir: Path = Path("tidegate-data")
+    #: Folder of the policy files, one YAML file a model; watched.
+    policies: Path = Path("policies.d")
+    #: Folder of the Parquet archive; empty: `archive` in the data folder.
+    archive: str = ""
+    #: When a batch counts as kept: always (fsync first), everysec (up to two seconds may be lost at power loss),
+    #: wait:N (N replicas have confirmed; what a failover loses beyond them is lost).
+    durability: Durability = Durability()
+    #: Log partitions, the number of workers that can fold at once. Fixed once rows are stored.
+    partitions: int = 4
+    #: Address to listen on. Beyond loopback only with access keys.
+    host: str = "127.0.0.1"
+    #: Port to listen on; 0: any free one.
+    port: int = 8321
+    #: What this process does: all, api, worker or scheduler.
+    role: str = "all"
+    #: Largest request body in bytes, before and after decompression.
+    max_body_bytes: int = 32 * 1024 * 1024
+    #: Most rows in one body.
+    max_batch_rows: int = 50_000
+    #: Most rows that the log holds before senders are asked to wait (429). At 1 kB a row: about 1 GB of store memory.
+    backlog_rows: int = 1_000_000
+    #: How long an idempotency key is remembered.
+    idempotency: timedelta = timedelta(days=1)
+    #: How late a label may come, or how long it waits for its prediction.
+    label_horizon: timedelta = timedelta(days=30)
+    #: An archive file is written when this many rows are ready in a partition ...
+    archive_rows: int = 5_000
+    #: ... or when the oldest of them is this old.
+    archive_age: timedelta = timedelta(hours=1)
+    #: A worker that shows no life for this long loses its partitions to another.
+    lease: timedelta = timedelta(seconds=10)
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], **flags: str | None) -> "Settings":
+        """The settings of TIDEGATE_* variables, with `flags` (given as text, None where absent) above them.
+
+        Raises:
+            BadSetting: a value cannot be used; the message says what is allowed.
+        """
+        chosen: dict[str, Any] = {}
+        for name, parse in _PARSERS.items():
+            variable = f"TIDEGATE_{name.upper()}"
+            flag = flags.pop(name, None)
+            text = environment.get(variable) if flag is None else flag
+            if text is None:
+                continue
+            try:
+                chosen[name] = parse(text.strip())
+            except ValueError as error:
+                shown = variable if flag is None else f"--{name.replace('_', '-')}"
+                raise BadSetting(shown, text, str(error)) from error
+        if flags:
+            unknown = next(iter(flags))
+            raise BadSetting(f"--{unknown}", str(flags[unknown]), "there is no such setting")
+        settings = cls(**chosen)
+        if settings.durability.replicas and not settings.store:
+            raise BadSetting("TIDEGATE_DURABILITY", str(settings.durability), "the embedded store has no replicas")
+        return settings
+
+    @property
+    def archive_dir(self) -> Path:
+        """Folder of the Parquet archive."""
+        return Path(self.archive) if self.archive else self.data_dir / "archive"
+
+
+def _durability(text: str) -> Durability:
+    if text in {"always", "everysec"}:
+        return Durability(text)
+    kind, _, count = text.partition(":")
+    if kind != "wait" or not count.isdecimal() or not 1 <= int(count) <= 9:
+        raise ValueError("allowed are always, everysec, and wait:N with N replicas from 1 to 9")
+    return Durability("everysec", int(count))
+
+
+def _duration(text: str) -> timedelta:
+    if not text[:-1].isdecimal() or text[-1] not in _SECONDS or not 0 < int(text[:-1]) < 10_000:
+        raise ValueError("allowed are durations above zero like 30s, 15m, 2h, 7d, 4w")
+    return timedelta(seconds=int(text[:-1]) * _SECONDS[text[-1]])
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise ValueError(f"allowed are whole numbers from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"allowed are {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _address(text: str) -> str:
+    if text and text.partition("://")[0] not in {"redis", "rediss", "unix"}:
+        raise ValueError("allowed are redis://…, rediss://…, unix://… and nothing (the embedded store)")
+    return text
+
+
+def _folder(text: str) -> Path:
+    if not text or "://" in text:
+        raise ValueError("a folder of this machine is needed")
+    return Path(text).expanduser().resolve()
+
+
+def _host(text: str) -> str:
+    if not text or any(sign.isspace() for sign in text):
+        raise ValueError("a host name or address is needed")
+    return text
+
+
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "store": _address,
+    "data_dir": _folder,
+    "policies": _folder,
+    "archive": lambda text: str(_folder(text)) if text else "",
+    "durability": _durability,
+    "partitions": _whole(1, 256),
+    "host": _host,
+    "port": _whole(0, 65535),
+    "role": _one_of("all", "api", "worker", "scheduler"),
+    "max_body_bytes": _whole(1024, 1 << 30),
+    "max_batch_rows": _whole(1, 1_000_000),
+    "backlog_rows": _whole(1_000, 1_000_000_000),
+    "idempotency": _duration,
+    "label_horizon": _duration,
+    "archive_rows": _whole(1, 10_000_000),
+    "archive_age": _duration,
+    "lease": _duration,
+}
+
+SETTING_NAMES = tuple(field.name for field in fields(Settings))

@@ -1,0 +1,2 @@
+CREATE OR REPLACE TEMP VIEW {name} AS
+SELECT * FROM {name}_tail

@@ -1,0 +1,77 @@
+"""Watch: a release against the version it replaced, on the same rows, until its time is over or it proves worse."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from monitors.readings import FloatArray
+from policies.gate import Verdict
+from policies.policy import Policy
+from service.comparing import compare, masks_of, outcomes
+from service.house import House
+from service.records import Release, Watch
+from service.registry import Registry
+from service.training_errors import TrainingError
+
+_log = logging.getLogger(__name__)
+LABELS_A_LOOK = 100
+
+
+def watch_release(house: House, registry: Registry, policy: Policy) -> Release | None:
+    """Look at the newest release where it is being watched and enough new labels have come.
+
+    Gives the rollback, if there was one: some segment became worse than under the version before, by more than
+    `gate.max_segment_drop` and with evidence. With `watch.rollback: manual` the regression is only counted.
+    """
+    evaluation = house.ledger.evaluation(policy.model)
+    watch, now = evaluation.watch, house.clock()
+    if watch is None or watch.version != evaluation.version:
+        return None
+    if now >= watch.until:
+        house.ledger.save_evaluation(replace(evaluation, watch=None))
+        return None
+    baseline = house.ledger.baseline(policy.model, watch.version)
+    if baseline is None:
+        return None
+    labelled = house.cells.load_labelled(baseline)
+    labels = int(sum(profile[0, 0] for profile in labelled.values()))
+    if labels < watch.judged + LABELS_A_LOOK:
+        return None
+    verdict = _compare(house, registry, policy, watch, labelled)
+    looked = replace(watch, judged=labels, verdict=msgspec.to_builtins(verdict) if verdict else {})
+    worse = [s.name for s in verdict.segments if s.answer == "worse"] if verdict else []
+    if not worse:
+        house.ledger.save_evaluation(replace(evaluation, watch=looked))
+        return None
+    house.ledger.save_evaluation(replace(evaluation, watch=None))
+    house.ledger.count(policy.model, "post_release_regressions")
+    _log.warning("version %s of %s is worse than %s in %s", watch.version, policy.model, watch.previous, worse)
+    if policy.watch.rollback != "automatic":
+        return None
+    reason = f"worse than version {watch.previous} in {', '.join(worse)} on {labels} labels since its release"
+    release = Release(policy.model, watch.previous, watch.version, now, "rollback", reason)
+    house.ledger.move_champion(release)
+    house.ledger.count(policy.model, "rollbacks")
+    return release
+
+
+def _compare(
+    house: House, registry: Registry, policy: Policy, watch: Watch, labelled: Mapping[int, FloatArray]
+) -> Verdict | None:
+    baseline = house.ledger.baseline(policy.model, watch.version)
+    first, last = min(labelled), max(labelled)
+    span = datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC) + policy.window.slice + timedelta(1)
+    rows = house.archive.labelled(policy.model, *span, version=watch.version)
+    try:
+        before = registry.load(policy.model, watch.previous).predict(rows).column("prediction")
+    except TrainingError:
+        # A version that was trained elsewhere cannot be asked; it is watched by its own readings alone.
+        return None
+    if baseline is None or not rows.num_rows:
+        return None
+    kind = policy.task.kind
+    answers = outcomes(kind, before, rows), outcomes(kind, rows.column("prediction"), rows)
+    return compare(policy, *answers, masks_of(baseline, rows))

@@ -1,0 +1,191 @@
+import threading
+from datetime import timedelta
+
+import pyarrow as pa
+import pytest
+from intake import NOON, Intake, batch, label_rows
+
+from service import wire
+from service.errors import Backlogged, BadName, KeyConflict, NothingAcceptable, Rejection, StoreFull
+from service.ingest import UNVERSIONED, Ingest, hash_body
+from service.entries import id_after, id_number
+from service.log import Log
+from service.wire import Batch
+
+
+def rows_in(log: Log) -> int:
+    return sum(entry.rows for n in range(log.partitions) for entry in log.read(n, "0-0").entries)
+
+
+def test_the_same_key_and_body_get_the_same_answer_and_count_once(any_store, tmp_path):
+    intake = Intake(any_store, tmp_path)
+    rejected = (Rejection(3, "features.x", "is nested", "nested"),)
+    first = intake.ingest.accept_predictions("m", Batch(batch(10), rejected), "key", "body", NOON)
+    again = intake.ingest.accept_predictions("m", Batch(batch(10)), "key", "body", NOON + timedelta(hours=1))
+    assert first == again
+    assert first["accepted"] == 10
+    assert first["rejected"] == [{"row": 3, "field": "features.x", "problem": "is nested"}]
+    assert rows_in(intake.log) == 10
+
+
+def test_the_same_key_with_another_body_is_a_conflict(any_store, tmp_path):
+    intake = Intake(any_store, tmp_path)
+    intake.post(batch(10), "key", "body")
+    with pytest.raises(KeyConflict, match="another body"):
+        intake.post(batch(10), "key", "other")
+    assert rows_in(intake.log) == 10
+
+
+def test_a_key_belongs_to_its_model_and_route(store, tmp_path):
+    intake = Intake(store, tmp_path)
+    intake.post(batch(10), "key")
+    intake.ingest.accept_predictions("other", Batch(batch(10)), "key", "x", NOON)
+    intake.ingest.accept_labels("m", Batch(label_rows(["1"], ["fit"])), "key", "y", NOON)
+    assert rows_in(intake.log) == 21
+
+
+def test_a_key_is_forgotten_after_its_time(store, tmp_path):
+    intake = Intake(store, tmp_path)
+    intake.post(batch(1), "key")
+    (trace,) = store.do("KEYS", "*trace*")
+    assert 86_000 < store.do("TTL", trace) <= 86_400
+
+
+def test_bodies_without_a_key_are_all_taken(store, tmp_path):
+    intake = Intake(store, tmp_path)
+    for _ in range(3):
+        intake.post(batch(5))
+    assert rows_in(intake.log) == 15
+    assert store.do("KEYS", "*trace*") == []
+
+
+def test_many_senders_of_one_key_are_counted_once(store, tmp_path):
+    intake = Intake(store, tmp_path)
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(intake.post(batch(7), "key"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [answers[0]] * 8
+    assert rows_in(intake.log) == 7
+
+
+def test_keys_spread_over_partitions_and_a_retry_meets_its_own(store, tmp_path):
+    intake = Intake(store, tmp_path, partitions=4)
+    for _ in range(2):
+        for n in range(40):
+            intake.post(batch(1), f"key{n}")
+    per_partition = [len(intake.log.read(n, "0-0").entries) for n in range(4)]
+    assert sum(per_partition) == 40
+    assert min(per_partition) > 0
+
+
+def test_rows_without_a_version_get_the_champions(store, tmp_path):
+    log = Log(store, 1)
+    table = wire.predictions(
+        b'[{"prediction_id":"1","prediction":"a"},{"prediction_id":"2","prediction":"a","model_version":"0"}]',
+        "json",
+        "classification",
+        NOON,
+    ).table
+    for champion in ("5", "", None):
+        Ingest(log, lambda _, c=champion: c).accept_predictions("m", Batch(table), None, "x", NOON)
+    versions = [entry.table().column("model_version").to_pylist() for entry in log.read(0, "0-0").entries]
+    assert versions == [["5", "0"], [UNVERSIONED, "0"], [UNVERSIONED, "0"]]
+
+
+def test_a_body_without_one_good_row_is_refused_and_its_reasons_are_counted(store, tmp_path):
+    intake = Intake(store, tmp_path)
+    body = b'[{"prediction":"a"},{"prediction_id":"1"},{"prediction_id":"1","prediction":[]}]'
+    refused = wire.predictions(body, "json", "classification", NOON)
+    with pytest.raises(NothingAcceptable, match="none of the 3 rows.*row 0, prediction_id: is missing"):
+        intake.ingest.accept_predictions("m", refused, "key", hash_body(body), NOON)
+    assert rows_in(intake.log) == 0
+    assert intake.numbers().rejected == {("m", "missing"): 2, ("m", "nested"): 1}
+
+
+def test_rows_rejected_beside_good_ones_are_counted_when_they_are_folded(store, tmp_path):
+    intake = Intake(store, tmp_path)
+    rejected = (Rejection(3, "x", "is nested", "nested"), Rejection(4, "y", "is missing", "missing"))
+    for _ in range(2):
+        intake.ingest.accept_predictions("m", Batch(batch(5), rejected), "key", "body", NOON)
+    intake.run()
+    intake.run()
+    assert intake.numbers().rejected == {("m", "missing"): 1, ("m", "nested"): 1}
+
+
+def test_a_full_log_asks_senders_to_come_back_and_takes_them_after_it_drained(store, tmp_path):
+    intake = Intake(store, tmp_path, partitions=1)
+    intake.log = Log(store, 1, most_rows=100)
+    intake.ingest = Ingest(intake.log, lambda _: "1")
+    intake.post(batch(80))
+    with pytest.raises(Backlogged, match="TIDEGATE_BACKLOG_ROWS") as caught:
+        intake.post(batch(80), "key")
+    assert caught.value.retry_after_seconds > 0
+    intake.now += timedelta(hours=2)
+    intake.run()
+    intake.run()
+    assert intake.post(batch(80), "key")["accepted"] == 80
+
+
+def test_a_store_without_memory_takes_no_rows_but_lets_workers_drain(any_store, tmp_path):
+    intake = Intake(any_store, tmp_path)
+    intake.post(batch(50))
+    any_store.do("CONFIG", "SET", "maxmemory", "1")
+    try:
+        with pytest.raises(StoreFull):
+            intake.post(batch(50), "key")
+        intake.worker.acquire()
+        assert intake.worker.step() == 50
+    finally:
+        any_store.do("CONFIG", "SET", "maxmemory", "0")
+    assert intake.post(batch(50), "key")["accepted"] == 50
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a:b", "{a}", "a b", "x" * 200])
+def test_a_model_name_that_could_leave_its_folder_or_key_is_refused(store, tmp_path, name):
+    intake = Intake(store, tmp_path)
+    with pytest.raises(BadName):
+        intake.ingest.accept_predictions(name, Batch(batch(1)), None, "x", NOON)
+
+
+def test_an_answer_tells_at_most_a_thousand_rejections_and_counts_all(store, tmp_path):
+    intake = Intake(store, tmp_path)
+    rejected = tuple(Rejection(n, "x", "is missing", "missing") for n in range(3000))
+    answer = intake.ingest.accept_predictions("m", Batch(batch(1), rejected), None, "x", NOON)
+    assert len(answer["rejected"]) == 1000
+    assert answer["rejected_rows"] == 3000
+
+
+def test_reading_is_bounded_by_rows_and_by_bytes(any_store):
+    log = Log(any_store, 1)
+    ingest = Ingest(log, lambda _: "1")
+    for _ in range(50):
+        ingest.accept_predictions("m", Batch(batch(100)), None, "x", NOON)
+    by_rows = log.read(0, "0-0", rows=1000)
+    assert 1000 <= sum(entry.rows for entry in by_rows.entries) < 3000
+    assert by_rows.has_more
+    one = log.read(0, "0-0", most_bytes=1)
+    assert len(one.entries) == 1
+    seen, after = 0, "0-0"
+    while stretch := log.read(0, after, rows=700).entries:
+        seen += len(stretch)
+        after = stretch[-1].id
+    assert seen == 50
+
+
+def test_log_places_are_ordered_numbers():
+    ids = ["1790000000000-0", "1790000000000-7", "1790000000001-0", id_after("1790000000001-0")]
+    numbers = [id_number(each) for each in ids]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] < 2**63
+
+
+def test_a_batch_survives_the_log_unchanged(store):
+    log = Log(store, 1)
+    table = batch(300)
+    Ingest(log, lambda _: "1").accept_predictions("m", Batch(table), None, "x", NOON)
+    (entry,) = log.read(0, "0-0").entries
+    assert entry.table().equals(table)
+    assert isinstance(entry.table(), pa.Table)

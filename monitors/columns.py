@@ -28,6 +28,7 @@ VOCABULARY = 20_000
 EXTRA_CELLS = 6
 """missing, unseen, out of range, wrong type, sum, sum of squares: they follow the bins of every column."""
 
+_ANYTHING = (float("-inf"), float("inf"))
 _WORD = re.compile(r"\w+")
 _PREFIXES = ("feature_", "tag_")
 
@@ -50,7 +51,7 @@ class Column:
     """One counted column: frozen in the baseline, so that counts of any time and worker add.
 
     `edges` (numbers) or `categories` (the largest values; one more bin holds all others) define the bins;
-    `known` are all values of the baseline; `low` and `high` its range; `words` its vocabulary (`derive` unseen_words).
+    `known` are all values of the baseline; `low` and `high` bound what is plausible; `words` its vocabulary (`derive` unseen_words).
     """
 
     name: str
@@ -60,8 +61,8 @@ class Column:
     edges: tuple[float, ...] = ()
     categories: tuple[str, ...] = ()
     known: frozenset[str] = frozenset()
-    low: float = 0.0
-    high: float = 0.0
+    low: float = _ANYTHING[0]
+    high: float = _ANYTHING[1]
     words: frozenset[str] = frozenset()
 
     @property
@@ -244,11 +245,19 @@ def _number_column(
     finite = values[~(missing | wrong) & np.isfinite(values)]
     if not len(finite):
         return Column(name, source, "number", derive, words=words)
-    # A word outside the vocabulary appears in the baseline too (the vocabulary leaves out words used once), so the
-    # share's range is its whole range.
-    low, high = (0.0, 1.0) if derive == "unseen_words" else (float(finite.min()), float(finite.max()))
+    low, high = _plausible(finite) if name == bare_name(source) and source.startswith("feature_") else _ANYTHING
     edges = tuple(float(e) for e in quantile_edges(finite, bins))
     return Column(name, source, "number", derive, edges=edges, low=low, high=high, words=words)
+
+
+def _plausible(values: Float32Array) -> tuple[float, float]:
+    """The baseline's range and half of it again on either side: a unit or a scale gone wrong leaves it, growth does not.
+
+    A column that was constant has no range: what it does when it begins to move is drift.
+    """
+    low, high = float(values.min()), float(values.max())
+    margin = (high - low) / 2
+    return (low - margin, high + margin) if margin else _ANYTHING
 
 
 def _category_column(name: str, source: str, table: pa.Table) -> Column:

@@ -54,12 +54,14 @@ class Comparison:
             labelled: labelled slices since release, [S, labelled_width] each.
             question: what the policy wants read.
             at: the end of the newest closed slice.
-            left_out: slices whose labels are not counted against the model (broken feeds).
+            left_out: slices with a broken feed, which are neither drift nor the model's fault.
             twin: what a fresh model would do, where it was tried.
         """
         baseline, layout = self.baseline, self.baseline.layout
         segments = len(layout.segments)
         windows = add_up(profiles) if profiles else None
+        sound = {start: profile for start, profile in profiles.items() if start not in left_out}
+        sound_windows = add_up(sound) if sound else None
         rows = windows.counts[-1, :, 0] if windows is not None else np.zeros(segments)
         return Readings(
             model=baseline.model,
@@ -71,9 +73,9 @@ class Comparison:
             rows=rows.astype(np.int64),
             baseline_rows=baseline.rows.astype(np.int64),
             last_row_at=_end_of_newest(profiles, baseline.slice_seconds, at),
-            drift=self._drift(windows, question),
+            drift=self._drift(sound_windows, question),
             quality=self._quality(windows, profiles, at),
-            performance=read_performance(baseline, labelled, windows, question.metric, left_out),
+            performance=read_performance(baseline, labelled, sound_windows, question.metric, left_out),
             twin=twin,
             findings=tuple(_findings(baseline, rows)),
         )

@@ -11,9 +11,10 @@ from monitors.profiles import Layout
 from monitors.readings import FloatArray, IntArray, PerformanceReadings
 from monitors.slices import as_time, ladder
 from monitors.windows import Windows, rung_of
-from monitors.wobble import INFLATION
 
 FEWEST_LABELS = 30
+INFLATION = 1.5
+"""Errors are less dependent on each other than inputs are: what they wobble is learnt, and half is added for safety."""
 FEWEST_SINCE_CHANGE = 50
 SHRINK_ROWS = 5
 ESTIMATE_ROWS = 500

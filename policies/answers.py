@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from monitors.readings import IntArray, Readings
-from policies.assessment import MIN_BASELINE_ROWS, MIN_ROWS, Assessment
+from policies.assessment import MIN_BASELINE_ROWS, MIN_LABELLED, MIN_ROWS, Assessment
 from policies.decision import Reason
 from policies.policy import Policy
 from policies.triggers import Case
@@ -28,7 +28,7 @@ def answer_segment(case: Case, at: int, policy: Policy, readings: Readings, asse
     size, limit, evidence = float(case.size[at]), float(case.limit[at]), float(case.evidence_ln[at])
     run, labelled, needed = int(case.run[at]), int(case.labelled[at]), int(case.needed[at])
     verb = "asks" if case.firing[at] else "does not ask"
-    asked = f"{case.name} {verb} for a retraining{_needs(case, at, policy)}"
+    asked = f"{case.name} {verb} for a retraining{_needs(case, at, policy)}{_unheard(case, at, readings, assessment)}"
     sized = f"the {measure} is {say(size)}, {say(limit)} is the smallest of interest"
     proven = f"the evidence (ln e) for this change is {say(evidence)} of the {say(case.bar)} needed"
     lasting = f"size and evidence were there on {run} of the {case.persist} evaluations in a row needed"
@@ -90,6 +90,17 @@ def _needs(case: Case, at: int, policy: Policy) -> str:
         lasting = np.count_nonzero(case.exceeded & (case.run >= case.persist))
         parts.append(f"{lasting} of the {case.breadth} segments needed persist")
     return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _unheard(case: Case, at: int, readings: Readings, assessment: Assessment) -> str:
+    """Why numbers that look large enough do not count, if so."""
+    if assessment.silent[at]:
+        return "; the segment is silenced"
+    if assessment.blind[at]:
+        return "; the segment has no rows"
+    if case.code == "performance_drop" and readings.performance.labelled[at] < MIN_LABELLED:
+        return f"; fewer than {MIN_LABELLED} labels in the window tell nothing"
+    return ""
 
 
 def _nearest(case: Case) -> IntArray:

@@ -19,7 +19,8 @@ class DriftCheck:
     """S segments x C columns. `size` is NaN where the policy ignores or silences it, `limits` (C) are its thresholds.
 
     `over` (S x C): the size reaches its limit. `bar`: the log e-value that e-BH asks now; `evident` (S): the segment
-    reaches it. `drifting` (S x C): the column has size and evidence, in a segment with evidence.
+    reaches it, and so does a column of it that counts. `drifting` (S x C): the column has size and evidence, in a
+    segment with evidence.
     """
 
     size: FloatArray
@@ -90,7 +91,10 @@ def _check_drift(
     size = np.where(hidden | ignored, np.nan, drift.size)
     evidence = np.where(silent, np.nan, drift.segment_evidence_ln)
     bar = e_bh_bar(evidence, threshold_ln)
-    over, evident = size >= limits, np.asarray(evidence >= bar)
+    over = size >= limits
+    # A segment whose evidence comes from ignored or silenced columns alone has none that counts.
+    counted = (~np.isnan(size) & (drift.evidence_ln >= bar)).any(axis=1)
+    evident = np.asarray(evidence >= bar) & counted
     return DriftCheck(size, limits, over, bar, evident, over & (drift.evidence_ln >= bar) & evident[:, None])
 
 
@@ -118,12 +122,14 @@ def _check_quality(
 
 def _silent_segments(policy: Policy | None, readings: Readings, now: datetime) -> BoolArray:
     active = [silence for silence in policy.silences if now < silence.until] if policy else []
-    return np.array([any(silence.hides_segment(name) for silence in active) for name in readings.segments], bool)
+    whole = [silence for silence in active if silence.column is None]
+    return np.array([any(silence.covers(name) for silence in whole) for name in readings.segments], bool)
 
 
 def _silent_cells(policy: Policy | None, readings: Readings, columns: tuple[str, ...], now: datetime) -> BoolArray:
     hidden = np.zeros((len(readings.segments), len(columns)), bool)
     for silence in policy.silences if policy else ():
         if now < silence.until:
-            hidden |= [[silence.hides(name, column) for column in columns] for name in readings.segments]
+            segments = [silence.covers(name) for name in readings.segments]
+            hidden |= np.outer(segments, [silence.concerns(column) for column in columns])
     return hidden

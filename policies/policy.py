@@ -133,14 +133,12 @@ class Silence:
             yield (), "a silence names a `segment`, a `column` or both; to stop all retraining use `retrain.freeze`"
 
     def covers(self, segment: str) -> bool:
-        """Whether it hides the segment or a column of it."""
+        """Whether it hides the segment, or a column of it."""
         return fnmatchcase(segment, self.segment or "*")
 
-    def hides_segment(self, segment: str) -> bool:
-        return self.column is None and self.covers(segment)
-
-    def hides(self, segment: str, column: str) -> bool:
-        return self.covers(segment) and fnmatchcase(column, self.column or "*")
+    def concerns(self, column: str) -> bool:
+        """Whether it hides the column, in the segments that it covers."""
+        return fnmatchcase(column, self.column or "*")
 
 
 _COLUMN_RULE = Shorthand({kind: ColumnRule(kind) for kind in COLUMN_KINDS}, Part(ColumnRule))

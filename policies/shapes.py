@@ -194,7 +194,7 @@ def _refuse(node: Node, notes: Notes, path: str, allowed: str, advice: str = "")
 
 
 def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+    return f"{path}.{name}" if path and name else path or name
 
 
 def _locate(node: Node, where: tuple[str, ...]) -> Node:

@@ -182,6 +182,9 @@ class _Grower:
             name = key.text if isinstance(key, ScalarNode) else ""
             inner = f"{path}.{name}" if path else name
             value = self._grow(next(self._events), inner, depth + 1)
+            if isinstance(value, ScalarNode) and not value.text:
+                # The parser places an absent value where the next key begins.
+                value = ScalarNode(key.line, key.column, "", value.sort)
             if not isinstance(key, ScalarNode):
                 if not isinstance(key, RefusedNode):
                     self._notes.add(key, path, f"a key is one word, saw {describe(key)}")

@@ -1,7 +1,7 @@
 """The HTTP surface: every route of a running house, its documentation, and its failures as problem documents."""
 
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -47,7 +47,7 @@ def create_app(
     """
     app = FastAPI(
         title="Tidegate",
-        version=version("tidegate"),
+        version=_version(),
         description=_DESCRIPTION,
         redoc_url=None,
         redirect_slashes=False,
@@ -71,3 +71,10 @@ def create_app(
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")), name="static")
     problems.install(app)
     return app
+
+
+def _version() -> str:
+    try:
+        return version("tidegate")
+    except PackageNotFoundError:
+        return "0+source"  # run from the sources, without an installation

@@ -75,7 +75,7 @@ class Archiver:
             agreed = entries[-1].id
             ownership.commit((), archiving=agreed)
         entries = self._between(start, agreed)
-        files = self._write(entries)
+        files = self._write(entries) if entries else []
         rows = sum(entry.rows for entry in entries)
         writes = [Write("XTRIM", keys.log(self._slot), ("MINID", id_after(agreed)))]
         if files:
@@ -93,10 +93,12 @@ class Archiver:
             return []
         joined = (self._log.store.do("HGET", keys.state(self._slot), "joined") or b"0-0").decode()
         settled = min(id_number(joined), id_number(state.get("position", START)))
+        if settled <= id_number(start):
+            return []
         found: list[Entry] = []
         count = 0
         for entry in self._log.read(self._partition, start, rows=self._roll.rows, most_bytes=_READ_BYTES).entries:
-            if entry.number > settled:
+            if entry.number > settled or count >= self._roll.rows:
                 break
             found.append(entry)
             count += entry.rows

@@ -88,7 +88,9 @@ def create_key(
         BadKey: the name, a scope or a model cannot be used.
     """
     if not (0 < len(name) <= _MOST_NAME_CHARACTERS and name.isprintable()):
-        raise BadKey(f"a key needs a name of 1 to {_MOST_NAME_CHARACTERS} printable characters: who uses it, and for what")
+        raise BadKey(
+            f"a key needs a name of 1 to {_MOST_NAME_CHARACTERS} printable characters: who uses it, and for what"
+        )
     for scope in scopes:
         if scope not in SCOPES:
             raise BadKey(f"there is no scope {scope!r}; allowed: {', '.join(SCOPES)}")

@@ -8,6 +8,19 @@ import msgspec
 
 from service.keys import is_safe_name
 
+# Labels of `tidegate_rejected_rows_total`.
+REASONS = (
+    "missing",
+    "wrong_type",
+    "nested",
+    "number_range",
+    "timestamp",
+    "text",
+    "too_long",
+    "name",
+    "too_many_columns",
+    "malformed",
+)
 MOST_COLUMNS = 2000
 MOST_CLASSES = 64
 MOST_NAME_CHARACTERS = 128

@@ -35,6 +35,10 @@ def key(slot: str, *parts: str) -> str:
     return f"tg:{{{slot}}}:" + ":".join(parts)
 
 
+# String: how many partitions the rows of this store are spread over.
+PARTITIONS = key("layout", "partitions")
+
+
 def log(slot: str) -> str:
     """Stream of accepted batches."""
     return key(slot, "log")

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from service import columns, keys
 from service.entries import Entry, entry_of
-from service.errors import Backlogged, KeyConflict
+from service.errors import Backlogged, BadSetting, KeyConflict
 from service.store import Store
 
 _RETRY_AFTER_SECONDS = 5
@@ -33,7 +33,12 @@ class Stretch:
 class Log:
     """All partitions of the log. A body goes whole to the partition its idempotency key hashes to.
 
-    `most_rows` bounds the rows held over all partitions until they are folded, joined and archived.
+    `most_rows` bounds the rows held over all partitions until they are folded, joined and archived. The number of
+    partitions is written down in the store by the first log on it.
+
+    Raises:
+        BadSetting: the store was begun with another number of partitions; rows in the others would be forgotten.
+        StoreAway: the store does not answer.
     """
 
     def __init__(
@@ -48,6 +53,11 @@ class Log:
         self.partitions = partitions
         self._most_rows = max(1, most_rows // partitions)
         self._idempotency_seconds = max(1, int(idempotency.total_seconds()))
+        _, first = store.do_all([("SETNX", keys.PARTITIONS, partitions), ("GET", keys.PARTITIONS)])
+        if int(first) != partitions:
+            raise BadSetting(
+                "TIDEGATE_PARTITIONS", str(partitions), f"this store holds rows in {int(first)} partitions"
+            )
 
     def append(
         self,

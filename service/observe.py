@@ -49,7 +49,11 @@ def budget_left(house: House, model: str, retrainings: list[Retraining], now: da
 
 def _model(house: House, model: str, intake: Intake) -> ModelSnapshot:
     ledger, now = house.ledger, house.clock()
-    evaluation, retrainings, releases = ledger.evaluation(model), ledger.retrainings(model, _ALL), ledger.releases(model)
+    evaluation, retrainings, releases = (
+        ledger.evaluation(model),
+        ledger.retrainings(model, _ALL),
+        ledger.releases(model),
+    )
     counted, policy = ledger.counts(model), house.policies.states().get(model)
     return ModelSnapshot(
         model=model,
@@ -99,7 +103,7 @@ def _segment(evaluation: Evaluation, read: Mapping[str, Any]) -> SegmentSnapshot
 
 
 def open_fault_kinds(evaluation: Evaluation, read: Mapping[str, Any]) -> frozenset[str]:
-    """The kinds of fault that are open in a segment. Its readings hold suspicions too; the evaluation says which count."""
+    """The kinds of fault that are open in a segment. Its readings hold suspicions too; the evaluation knows which."""
     return frozenset(
         each["kind"]
         for each in read["faults"]

@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from monitors.errors import MonitorError
 from policies.errors import PoliciesError, PolicyInvalid
 from service import auth, errors, ledger, tables
 from service.routes import refusals
+from service.routes.bodies import LastWord
 
 MEDIA_TYPE = "application/problem+json"
 PAGE = "/problems"
@@ -41,7 +42,7 @@ class Kind:
 _ROUTE = Kind("no-such-route", 404, "There is no such address", "Look the address up in /docs.")
 _METHOD = Kind("wrong-method", 405, "The address is there, the method is not", "Use a method of the Allow header.")
 _PARAMETER = Kind("bad-parameter", 422, "A parameter cannot be used", "Mend the parameters that `errors` lists.")
-_HTTP = Kind("refused", 400, "The request cannot be answered", "Read the detail.")
+_REQUEST = Kind("bad-request", 400, "The request cannot be answered", "Mend what the detail names.")
 UNEXPECTED = Kind(
     "unexpected", 500, "Something unexpected went wrong",
     "Try again; if it stays, give the operator the `id`: the log has the whole story under it.",
@@ -55,7 +56,6 @@ _BODY = Kind("bad-body", 400, "The body cannot be taken", "Mend the body where t
 
 # An error without a row of its own takes the row of its nearest ancestor.
 TABLE: Mapping[type[Exception], Kind] = {
-    errors.ServiceError: _HTTP,
     errors.BadName: Kind("bad-name", 400, "A name cannot be used", "Use another name."),
     errors.BadBody: _BODY,
     errors.NothingAcceptable: Kind(
@@ -97,12 +97,20 @@ TABLE: Mapping[type[Exception], Kind] = {
     ),
     refusals.NotYet: Kind("not-yet", 404, "It is being made", "Ask again after Retry-After."),
     refusals.NotPossible: Kind("not-possible", 409, "Its state does not allow this", "Read the detail."),
-    refusals.BadRequest: _HTTP,
-    refusals.WrongType: Kind("wrong-type", 415, "The body's type is not read here", "Send a type that `allowed` lists."),
+    refusals.BadRequest: _REQUEST,
+    refusals.WrongType: Kind("wrong-type", 415, "The body's type is not read here", "Send one that `allowed` lists."),
     refusals.BodyTooLarge: Kind("body-too-large", 413, "The body is too large", "Split it into several bodies."),
     refusals.BodyTooSlow: Kind("body-too-slow", 408, "The body came too slowly", "Send it again, in smaller bodies."),
     refusals.Crowded: Kind("crowded", 429, "Too many bodies at once", "Send it again after Retry-After."),
 }  # fmt: skip
+
+# What an error knows that its document repeats as fields.
+_FACTS: Mapping[type[Exception], tuple[str, ...]] = {
+    errors.TooManyRows: ("rows", "limit"),
+    refusals.BodyTooLarge: ("limit",),
+    refusals.UnknownModel: ("models",),
+    refusals.WrongType: ("allowed",),
+}
 
 KINDS = tuple({kind.slug: kind for kind in (*TABLE.values(), _ROUTE, _METHOD, _PARAMETER, UNEXPECTED)}.values())
 
@@ -113,7 +121,12 @@ def kind_of(error: Exception) -> Kind:
 
 
 def problem(
-    kind: Kind, request: Request, detail: str, facts: Mapping[str, Any] | None = None, headers: dict[str, str] | None = None
+    kind: Kind,
+    request: Request,
+    detail: str,
+    facts: Mapping[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
+    form: type[Response] = Response,
 ) -> Response:
     """The document: type, title, status, detail, instance, and the facts as further fields."""
     document = {
@@ -124,7 +137,7 @@ def problem(
         "instance": quote(request.scope["path"]),
         **(facts or {}),
     }
-    return Response(msgspec.json.encode(document), kind.status, headers, MEDIA_TYPE)
+    return form(msgspec.json.encode(document), kind.status, headers, MEDIA_TYPE)
 
 
 def of_error(request: Request, error: Exception) -> Response:
@@ -132,7 +145,10 @@ def of_error(request: Request, error: Exception) -> Response:
     kind = kind_of(error)
     if kind is UNEXPECTED:
         return _unexpected(request, error)
-    return problem(kind, request, str(error), _facts(error), _headers(request, error))
+    # Who asked first (Expect: 100-continue) has not begun to send.
+    is_sending = isinstance(error, refusals.BodyTooLarge) and "expect" not in request.headers
+    form = LastWord if is_sending else Response
+    return problem(kind, request, str(error), _facts(error), _headers(request, error), form)
 
 
 def install(app: FastAPI) -> None:
@@ -156,7 +172,7 @@ async def _answer_http(request: Request, error: Exception) -> Response:
         return problem(_METHOD, request, detail, headers=headers)
     if error.status_code == _ROUTE.status:
         return problem(_ROUTE, request, f"there is nothing at {request.scope['path'][:200]!r}; see /docs")
-    kind = Kind(_HTTP.slug, error.status_code, _HTTP.title, _HTTP.remedy)
+    kind = replace(_REQUEST, status=error.status_code)
     return problem(kind, request, str(error.detail), headers=headers)
 
 
@@ -168,27 +184,19 @@ async def _answer_validation(request: Request, error: Exception) -> Response:
 
 
 def _facts(error: Exception) -> dict[str, Any]:
-    match error:
-        case errors.NothingAcceptable():
-            told = [{"row": r.row, "field": r.field, "problem": r.problem} for r in error.rejected[:_MOST_TOLD]]
-            return {"rejected": told, "rejected_rows": len(error.rejected)}
-        case errors.TooManyRows():
-            return {"rows": error.rows, "limit": error.limit}
-        case refusals.BodyTooLarge():
-            return {"limit": error.limit}
-        case refusals.UnknownModel():
-            return {"models": error.known}
-        case refusals.WrongType():
-            return {"allowed": error.allowed}
-        case PolicyInvalid():
-            return {"problems": told_policy(error)}
-    return {}
+    if isinstance(error, errors.NothingAcceptable):
+        told = [{"row": r.row, "field": r.field, "problem": r.problem} for r in error.rejected[:_MOST_TOLD]]
+        return {"rejected": told, "rejected_rows": len(error.rejected)}
+    if isinstance(error, PolicyInvalid):
+        return {"problems": told_policy(error)}
+    return {name: getattr(error, name) for name in _FACTS.get(type(error), ())}
 
 
 def told_policy(error: PolicyInvalid) -> list[dict[str, Any]]:
     """Each problem of a policy with its place; lines and columns count from 1."""
     return [
-        {"line": p.line, "column": p.column, "path": p.path, "seen": p.seen, "problem": p.message} for p in error.problems
+        {"line": p.line, "column": p.column, "path": p.path, "seen": p.seen, "problem": p.message}
+        for p in error.problems
     ]
 
 

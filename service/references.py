@@ -1,8 +1,7 @@
-"""Reference rows: a bounded sample of the rows behind each baseline, kept for reports that a person reads."""
+"""Reference rows: the rows behind each baseline, kept for the reports that a person reads, and for later training."""
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -10,28 +9,21 @@ from monitors.baselines import Baseline, build
 from policies.policy import Policy
 from service.ledger import Ledger
 
-SAMPLE_ROWS = 2_000
+MOST_ROWS = 200_000
+"""Of a larger baseline the newest rows are kept."""
 
 
 def keep_baseline(ledger: Ledger, data_dir: Path, baseline: Baseline, rows: pa.Table) -> None:
-    """Store a baseline, and beside it a sample of its rows."""
+    """Store a baseline, and beside it its newest rows."""
     path = reference_file(data_dir, baseline.model, baseline.version)
     path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(sample(rows), path)
+    parquet.write_table(rows.slice(max(0, rows.num_rows - MOST_ROWS)), path)
     ledger.put_baseline(baseline)
 
 
 def reference_file(data_dir: Path, model: str, version: str) -> Path:
-    """Where the sample of a version's baseline rows is."""
+    """Where the rows of a version's baseline are."""
     return data_dir / "references" / model / f"{version}.parquet"
-
-
-def sample(rows: pa.Table, most: int = SAMPLE_ROWS) -> pa.Table:
-    """At most `most` rows, chosen by a fixed seed, in their order."""
-    if rows.num_rows <= most:
-        return rows
-    chosen = np.random.default_rng(0).choice(rows.num_rows, most, replace=False)
-    return rows.take(pa.array(np.sort(chosen)))
 
 
 def baseline_of(policy: Policy, version: str, rows: pa.Table) -> Baseline:

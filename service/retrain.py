@@ -30,13 +30,17 @@ from service.house import House
 from service.model_files import read_model
 from service.models import Model
 from service.records import DecisionRecord, Release, Retraining, Watch
-from service.references import baseline_of, keep_baseline
+from service.references import baseline_of, keep_baseline, reference_file
 from service.registry import Registry
 from service.train_files import Job, Outcome, prepare
 
 _log = logging.getLogger(__name__)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
+BASELINE_ROWS = 500
+CALM_BASELINE_ROWS = 2_000
+"""Without a known change, the newest of the rows that taught the model stand for the present."""
 
 Launch = Callable[[Path, Callable[[Checkpoint], None]], Outcome]
 """Runs a prepared training job to its end, telling each checkpoint; raises TrainingError."""
@@ -113,13 +117,24 @@ class Retrainer:
 
     def _curate(self, policy: Policy, retraining: Retraining) -> Curated:
         return curate(
-            self._house.archive.labelled(retraining.model, _EARLIEST, LATEST),
+            self._labelled(retraining.model),
             change_started=retraining.change_started,
             fault_slices=self._house.ledger.faulty_slices(retraining.model),
             slice_seconds=int(policy.window.slice.total_seconds()),
             cuts=policy.segments,
             target=policy.task.target,
         )
+
+    def _labelled(self, model: str) -> pa.Table:
+        """All labelled rows: those of the first version's baseline, which came from a file, and those of the archive."""
+        house = self._house
+        tables = [house.archive.labelled(model, _EARLIEST, _LATEST)]
+        for release in house.ledger.releases(model):
+            file = reference_file(house.settings.data_dir, model, release.version)
+            if release.kind == "first" and file.is_file():
+                tables.insert(0, parquet.read_table(file))
+        usable = [table for table in tables if "label" in table.column_names]
+        return pa.concat_tables(usable, promote_options="permissive")
 
     def _train(
         self, policy: Policy, retraining: Retraining, curated: Curated, baseline: Baseline
@@ -151,7 +166,7 @@ class Retrainer:
         )
         learnt = with_predictions(learnt, honest, version)
         rows = pa.concat_tables([learnt, unseen], promote_options="permissive")
-        return Trial(challenger, outcome, unseen, rows), retraining
+        return Trial(challenger, outcome, unseen, describe_now(rows, retraining.change_started)), retraining
 
     def _judge(self, policy: Policy, retraining: Retraining, trial: Trial, baseline: Baseline) -> Verdict:
         """On rows that neither has learnt from: the champion as it served them, or as it would have."""
@@ -207,3 +222,16 @@ def next_version(house: House, model: str) -> str:
     """The number after the largest one among the versions with a baseline."""
     numbers = [int(v) for v in house.ledger.baselines(model) if v.isdecimal()]
     return str(max(numbers, default=0) + 1)
+
+
+def describe_now(rows: pa.Table, change_started: datetime | None) -> pa.Table:
+    """The rows that a baseline is made of: those of the world as it is now, at least `BASELINE_ROWS` of them.
+
+    A baseline that reached back over a change would take the change for the usual wobble, and see no further one.
+    """
+    rows = rows.sort_by([("timestamp", "ascending"), ("prediction_id", "ascending")])
+    fewest = BASELINE_ROWS if change_started else CALM_BASELINE_ROWS
+    after = (
+        pc.sum(pc.greater_equal(rows.column("timestamp"), pa.scalar(change_started))).as_py() if change_started else 0
+    )
+    return rows.slice(max(0, rows.num_rows - max(after or 0, fewest)))

@@ -5,6 +5,7 @@ not fit (another type, another name, a value near a limit) gives None, and the s
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
@@ -32,42 +33,47 @@ _LARGE = 2.0**63
 Names = tuple[tuple[str, type], ...]
 
 
+@dataclass(frozen=True)
+class _Shape:
+    """Types of id and prediction; names and types of scores, features and tags."""
+
+    identity: type
+    prediction: type
+    scores: Names
+    features: Names
+    tags: Names
+
+
 def predictions(body: bytes, form: str, raws: Sequence[Any], task: str, now: datetime) -> pa.Table | None:
     """The whole body as a table, or None where the slow path must look at it."""
-    if not raws or _NUL in body:
-        return None
     try:
-        shape = _shape(raws[:_PEEK])
-        if shape is None:
-            return None
-        identity, prediction, scores, features, tags = shape
-        prediction = float if task == "regression" and prediction is int else prediction
-        if (task == "regression") != (prediction is float):
-            return None
-        decode = _decoder(form, identity, prediction, scores, features, tags)
-        rows = decode(body)
+        shape = None if not raws or _NUL in body else _shape(raws[:_PEEK], task)
+        rows = None if shape is None else _decoder(form, shape)(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if prediction is int and not all(-_LARGE <= row.prediction < _LARGE for row in rows):
+    return None if shape is None or rows is None else _predictions_table(rows, shape, now)
+
+
+def _predictions_table(rows: Sequence[Any], shape: _Shape, now: datetime) -> pa.Table | None:
+    if shape.prediction is int and not all(-_LARGE <= row.prediction < _LARGE for row in rows):
         return None
     columns = {
-        "prediction_id": _text(rows, "prediction_id", identity),
+        "prediction_id": _text(rows, "prediction_id", shape.identity),
         "timestamp": _times(rows, now),
         "model_version": pa.array(map(attrgetter("model_version"), rows), pa.string()),
-        "prediction": pa.array(map(attrgetter("prediction"), rows), pa.float64())
-        if prediction is float
-        else _text(rows, "prediction", prediction),
+        "prediction": _value(rows, "prediction", shape.prediction),
         "confidence": pa.array(map(attrgetter("confidence"), rows), pa.float64()),
     }
-    for group, start, names in (
-        ("scores", "score_", scores),
-        ("features", "feature_", features),
-        ("tags", "tag_", tags),
-    ):
+    groups = (
+        ("scores", "score_", shape.scores),
+        ("features", "feature_", shape.features),
+        ("tags", "tag_", shape.tags),
+    )
+    for group, start, names in groups:
         columns.update(_group(rows, group, start, names))
-    if scores:
-        best = pc.max_element_wise(*(columns[f"score_{name}"] for name, _ in scores))
-        if pc.any(pc.is_null(best)).as_py():
+    if shape.scores:
+        best = pc.max_element_wise(*(columns[f"score_{name}"] for name, _ in shape.scores))
+        if best.null_count:
             return None
         columns["confidence"] = pc.if_else(pc.and_(pc.greater_equal(best, 0.0), pc.less_equal(best, 1.0)), best, None)
     return pa.table(columns) if _is_sound(columns, now) else None
@@ -75,56 +81,59 @@ def predictions(body: bytes, form: str, raws: Sequence[Any], task: str, now: dat
 
 def labels(body: bytes, form: str, raws: Sequence[Any], task: str, now: datetime) -> pa.Table | None:
     """The same for labels."""
-    if not raws or _NUL in body:
-        return None
     try:
-        first = msgspec.json.decode(raws[0], type=dict[str, Any])
-        identity: type = type(first.get("prediction_id"))
-        label: type = type(first.get("label"))
-        label = float if task == "regression" and label is int else label
-        if identity not in {str, int} or (task == "regression") != (label is float) or label not in _KINDS:
-            return None
-        decode = _label_decoder(form, identity, label)
-        rows = decode(body)
+        first = {} if not raws or _NUL in body else msgspec.json.decode(raws[0], type=dict[str, Any])
+        kinds = _outcome_kinds(first, "label", task)
+        rows = None if kinds is None else _label_decoder(form, *kinds)(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if label is int and not all(-_LARGE <= row.label < _LARGE for row in rows):
+    if kinds is None or rows is None or (kinds[1] is int and not all(-_LARGE <= row.label < _LARGE for row in rows)):
         return None
     columns = {
-        "prediction_id": _text(rows, "prediction_id", identity),
-        "label": pa.array([row.label for row in rows], pa.float64()) if label is float else _text(rows, "label", label),
+        "prediction_id": _text(rows, "prediction_id", kinds[0]),
+        "label": _value(rows, "label", kinds[1]),
         "timestamp": _times(rows, now),
         "outcome": pa.nulls(len(rows), pa.string()),
     }
     return pa.table(columns) if _is_sound(columns, now) else None
 
 
-def _shape(raws: Sequence[Any]) -> tuple[type, type, Names, Names, Names] | None:
-    """Types of id and prediction, names and types of scores, features and tags, as the first rows show them."""
+def _shape(raws: Sequence[Any], task: str) -> _Shape | None:
+    """What the first rows look like, None where that is nothing for the fast path."""
     rows = [msgspec.json.decode(raw, type=dict[str, Any]) for raw in raws]
-    identity, prediction = type(rows[0].get("prediction_id")), type(rows[0].get("prediction"))
-    if identity not in {str, int} or prediction not in {str, int, bool, float}:
+    kinds = _outcome_kinds(rows[0], "prediction", task)
+    scores, features, tags = (_names(rows, group) for group in ("scores", "features", "tags"))
+    if kinds is None or scores is None or features is None or tags is None:
         return None
-    groups = []
-    for group in ("scores", "features", "tags"):
-        seen: dict[str, type] = {}
-        for row in rows:
-            named = row.get(group) or {}
-            if not isinstance(named, dict):
-                return None
-            for name, value in named.items():
-                if value is not None or name not in seen:
-                    kind = type(value)
-                    seen[name] = kind if seen.get(name, type(None)) in {type(None), kind} else _wider(seen[name], kind)
-        if not all(kind in _KINDS and checks.is_column_name(name) for name, kind in seen.items()):
-            return None
-        if len({name.lower() for name in seen}) < len(seen):
-            return None
-        groups.append(tuple(seen.items()))
-    scores, features, tags = groups
     if len(scores) > checks.MOST_CLASSES or len(features) + len(tags) > checks.MOST_COLUMNS:
         return None
-    return identity, prediction, scores, features, tags
+    return _Shape(*kinds, scores, features, tags)
+
+
+def _outcome_kinds(row: dict[str, Any], field: str, task: str) -> tuple[type, type] | None:
+    """Types of the row's id and of its prediction or label, None where they do not fit the task."""
+    identity: type = type(row.get("prediction_id"))
+    outcome: type = type(row.get(field))
+    if task == "regression" and outcome is int:
+        outcome = float
+    if identity not in {str, int} or outcome not in _KINDS or (task == "regression") != (outcome is float):
+        return None
+    return identity, outcome
+
+
+def _names(rows: Sequence[dict[str, Any]], group: str) -> Names | None:
+    seen: dict[str, type] = {}
+    for row in rows:
+        named = row.get(group) or {}
+        if not isinstance(named, dict):
+            return None
+        for name, value in named.items():
+            if value is not None or name not in seen:
+                kind = type(value)
+                seen[name] = kind if seen.get(name, type(None)) in {type(None), kind} else _wider(seen[name], kind)
+    if not all(kind in _KINDS and checks.is_column_name(name) for name, kind in seen.items()):
+        return None
+    return tuple(seen.items()) if len({name.lower() for name in seen}) == len(seen) else None
 
 
 def _wider(one: type, other: type) -> type:
@@ -132,20 +141,18 @@ def _wider(one: type, other: type) -> type:
 
 
 @lru_cache(maxsize=64)
-def _decoder(
-    form: str, identity: type, prediction: type, scores: Names, features: Names, tags: Names
-) -> Callable[[bytes], list[Any]]:
+def _decoder(form: str, shape: _Shape) -> Callable[[bytes], list[Any]]:
     row = msgspec.defstruct(
         "Row",
         [
-            ("prediction_id", identity),
-            ("prediction", prediction),
+            ("prediction_id", shape.identity),
+            ("prediction", shape.prediction),
             ("timestamp", datetime | None, None),
             ("model_version", str | None, None),
             ("confidence", float | None, None),
-            ("scores", _struct("Scores", scores), None),
-            ("features", _struct("Features", features), None),
-            ("tags", _struct("Tags", tags), None),
+            ("scores", _struct("Scores", shape.scores), None),
+            ("features", _struct("Features", shape.features), None),
+            ("tags", _struct("Tags", shape.tags), None),
         ],
         gc=False,
     )
@@ -196,6 +203,10 @@ def _text(rows: Sequence[Any], field: str, kind: type) -> pa.Array:
     values = map(attrgetter(field), rows)
     texts: dict[type, Callable[[Any], str]] = {int: str, bool: checks.json_text, float: checks.json_text}
     return pa.array(values if kind is str else map(texts[kind], values), pa.string())
+
+
+def _value(rows: Sequence[Any], field: str, kind: type) -> pa.Array:
+    return pa.array(map(attrgetter(field), rows), pa.float64()) if kind is float else _text(rows, field, kind)
 
 
 def _times(rows: Sequence[Any], now: datetime) -> pa.Array:

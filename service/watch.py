@@ -1,6 +1,7 @@
 """Watch: a release against the version it replaced, on the same rows, until its time is over or it proves worse."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from monitors.readings import FloatArray
-from policies.gate import Verdict
+from policies.gate import ENOUGH_LN, Verdict
 from policies.policy import Policy
 from service.comparing import compare, masks_of, outcomes
 from service.house import House
@@ -42,7 +43,7 @@ def watch_release(house: House, registry: Registry, policy: Policy) -> Release |
         return None
     verdict = _compare(house, registry, policy, watch, labelled)
     looked = replace(watch, judged=labels, verdict=msgspec.to_builtins(verdict) if verdict else {})
-    worse = [s.name for s in verdict.segments if s.answer == "worse"] if verdict else []
+    worse = _worse(verdict) if verdict else []
     if not worse:
         house.ledger.save_evaluation(replace(evaluation, watch=looked))
         return None
@@ -56,6 +57,12 @@ def watch_release(house: House, registry: Registry, policy: Policy) -> Release |
     house.ledger.move_champion(release)
     house.ledger.count(policy.model, "rollbacks")
     return release
+
+
+def _worse(verdict: Verdict) -> list[str]:
+    """Segments that are worse beyond chance. The e-value holds at any number of looks; there are many segments."""
+    bar = ENOUGH_LN + math.log(len(verdict.segments))
+    return [s.name for s in verdict.segments if s.answer == "worse" and s.evidence_ln >= bar]
 
 
 def _compare(

@@ -52,10 +52,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(params=["valkey", "redis"])
 def any_store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """The embedded valkey, then the machine's redis-server where it has one."""
-    if request.param == "redis":
-        url = request.getfixturevalue("redis_url")
-    else:
-        url = request.getfixturevalue("server").url
+    url = request.getfixturevalue("redis_url") if request.param == "redis" else request.getfixturevalue("server").url
     store = Store(url)
     store.do("FLUSHALL")
     yield store

@@ -74,7 +74,9 @@ class Intake:
     def post(self, table: pa.Table, key: str | None = None, body: str = "body") -> dict[str, Any]:
         return self.ingest.accept_predictions("m", Batch(table), key, body, self.now)
 
-    def label(self, ids: Sequence[str], values: Sequence[str], key: str | None = None, at: datetime | None = None) -> None:
+    def label(
+        self, ids: Sequence[str], values: Sequence[str], key: str | None = None, at: datetime | None = None
+    ) -> None:
         self.ingest.accept_labels("m", Batch(label_rows(ids, values, at or self.now)), key, "body", self.now)
 
     def run(self) -> None:

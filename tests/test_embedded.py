@@ -113,7 +113,7 @@ def test_a_server_that_cannot_start_says_why_and_frees_the_folder(tmp_path):
     broken = tmp_path / "store" / "appendonlydir"
     broken.mkdir(parents=True)
     (broken / "appendonly.aof.manifest").write_text("no manifest\n")
-    with pytest.raises(StoreDidNotStart, match="(?s)ended with code 1.*AOF"):
+    with pytest.raises(StoreDidNotStart, match=r"(?s)ended with code 1.*AOF"):
         Embedded(tmp_path).start()
     (broken / "appendonly.aof.manifest").unlink()
     with Embedded(tmp_path):

@@ -1,4 +1,5 @@
 import random
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +50,7 @@ def test_any_split_order_and_number_of_partitions_gives_the_same_cells(
     intake = Intake(store, tmp_path, partitions=partitions)
     table = batch(300, step=300)
     bounds = sorted({0, 300, *cuts})
-    parts = [table.slice(a, b - a) for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [table.slice(a, b - a) for a, b in pairwise(bounds)]
     shuffler.shuffle(parts)
     for number, part in enumerate(parts):
         intake.post(part, f"key{number}")
@@ -161,11 +162,11 @@ def test_random_damage_to_a_batch_never_stops_the_worker(store, tmp_path):
     assert intake.worker.step() == 300 * 30
 
 
-def test_a_store_that_goes_away_in_the_middle_costs_nothing(server, store, tmp_path):
+def test_a_store_that_goes_away_in_the_middle_costs_nothing(store, tmp_path):
     intake = Intake(store, tmp_path)
     calls = 0
 
-    def failing(model, version):
+    def failing(_, version):
         nonlocal calls
         calls += 1
         if calls == 1:
@@ -199,7 +200,9 @@ def test_a_column_that_changes_its_type_between_batches_is_counted_as_each_batch
     intake = Intake(store, tmp_path, partitions=1)
     numbers = batch(50)
     index = numbers.column_names.index("feature_x2")
-    texts = numbers.set_column(index, "feature_x2", pa.array([str(v) for v in numbers.column("feature_x2").to_pylist()]))
+    texts = numbers.set_column(
+        index, "feature_x2", pa.array([str(v) for v in numbers.column("feature_x2").to_pylist()])
+    )
     for table in (numbers, texts, numbers):
         intake.post(table)
     intake.run()

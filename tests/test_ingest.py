@@ -6,9 +6,9 @@ import pytest
 from intake import NOON, Intake, batch, label_rows
 
 from service import wire
-from service.errors import Backlogged, BadName, KeyConflict, NothingAcceptable, Rejection, StoreFull
-from service.ingest import UNVERSIONED, Ingest, hash_body
 from service.entries import id_after, id_number
+from service.errors import Backlogged, BadName, BadSetting, KeyConflict, NothingAcceptable, Rejection, StoreFull
+from service.ingest import UNVERSIONED, Ingest, hash_body
 from service.log import Log
 from service.wire import Batch
 
@@ -81,7 +81,7 @@ def test_keys_spread_over_partitions_and_a_retry_meets_its_own(store, tmp_path):
     assert min(per_partition) > 0
 
 
-def test_rows_without_a_version_get_the_champions(store, tmp_path):
+def test_rows_without_a_version_get_the_champions(store):
     log = Log(store, 1)
     table = wire.predictions(
         b'[{"prediction_id":"1","prediction":"a"},{"prediction_id":"2","prediction":"a","model_version":"0"}]',
@@ -99,7 +99,7 @@ def test_a_body_without_one_good_row_is_refused_and_its_reasons_are_counted(stor
     intake = Intake(store, tmp_path)
     body = b'[{"prediction":"a"},{"prediction_id":"1"},{"prediction_id":"1","prediction":[]}]'
     refused = wire.predictions(body, "json", "classification", NOON)
-    with pytest.raises(NothingAcceptable, match="none of the 3 rows.*row 0, prediction_id: is missing"):
+    with pytest.raises(NothingAcceptable, match=r"none of the 3 rows.*row 0, prediction_id: is missing"):
         intake.ingest.accept_predictions("m", refused, "key", hash_body(body), NOON)
     assert rows_in(intake.log) == 0
     assert intake.numbers().rejected == {("m", "missing"): 2, ("m", "nested"): 1}
@@ -173,6 +173,13 @@ def test_reading_is_bounded_by_rows_and_by_bytes(any_store):
         seen += len(stretch)
         after = stretch[-1].id
     assert seen == 50
+
+
+def test_a_store_keeps_the_number_of_partitions_it_began_with(store):
+    Log(store, 2)
+    Log(store, 2)
+    with pytest.raises(BadSetting, match=r"TIDEGATE_PARTITIONS.*holds rows in 2 partitions"):
+        Log(store, 3)
 
 
 def test_log_places_are_ordered_numbers():

@@ -2,6 +2,7 @@ import threading
 
 import pytest
 
+from service.cautions import cautions
 from service.embedded import Embedded
 from service.errors import NotDurable, StaleOwner, StoreAway, StoreFull
 from service.ownership import Ownership, Write
@@ -125,6 +126,23 @@ def test_waiting_for_replicas_that_do_not_exist_is_said_and_not_hidden(any_store
     with pytest.raises(NotDurable, match="0 of 1 replicas"):
         store.run_durably("claim", ["tg:{p0}:state"], ["0", "0", "me"])
     store.close()
+
+
+def test_settings_of_a_store_that_can_lose_rows_are_told(any_store):
+    for name, value in (("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction")):
+        any_store.do("CONFIG", "SET", name, value)
+    assert cautions(any_store) == []
+    for name, value, hint in (
+        ("appendfsync", "everysec", "appendfsync is everysec"),
+        ("maxmemory-policy", "allkeys-lru", "set it to noeviction"),
+        ("appendonly", "no", "forgets"),
+    ):
+        before = any_store.do("CONFIG", "GET", name)[1]
+        any_store.do("CONFIG", "SET", name, value)
+        try:
+            assert [hint in sentence for sentence in cautions(any_store)] == [True]
+        finally:
+            any_store.do("CONFIG", "SET", name, before)
 
 
 def test_a_store_that_is_away_is_named_and_found_again(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import shapes, wire
+from service import checks, shapes, wire
 from service.errors import MalformedBody, TooManyRows
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -104,6 +104,10 @@ def test_a_bad_row_is_named_and_the_others_are_taken(what, place):
     assert [(each.row, each.field, each.reason) for each in batch.rejected] == [(place, field, reason)]
     assert batch.rejected[0].problem
     assert batch.table.column("prediction_id").to_pylist() == [f"good{n}" for n in range(40)]
+
+
+def test_every_reason_is_listed():
+    assert {reason for _, _, reason in BAD.values()} | {"malformed"} == set(checks.REASONS)
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])

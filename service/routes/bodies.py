@@ -8,6 +8,8 @@ from typing import TypeVar
 import anyio
 import msgspec
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from service.routes.refusals import BadRequest, BodyTooLarge, BodyTooSlow, Crowded, WrongType
 from service.wire import explain
@@ -18,6 +20,7 @@ SMALL_BYTES = 64 * 1024
 """What a wish of a person may need."""
 
 _LARGE_AT_ONCE = 8
+_LINGER_SECONDS, _LINGER_BYTES = 2.0, 8 << 20
 _KEY = re.compile(r"[!-~]{1,255}")
 
 Form = TypeVar("Form")
@@ -36,7 +39,7 @@ class BodyReader:
         """The whole body; its room is free again when the block ends.
 
         Raises:
-            BodyTooLarge: it has more than `most_bytes` bytes; known from its Content-Length, or where that many arrived.
+            BodyTooLarge: it has more than `most_bytes` bytes, by its Content-Length or by what arrived.
             BodyTooSlow: it did not arrive in time.
             Crowded: other bodies hold all the room there is.
         """
@@ -68,6 +71,26 @@ class BodyReader:
             raise BadRequest("the connection was closed before the body was complete") from error
 
 
+class LastWord(Response):
+    """A response to a body that is still being sent. What comes is thrown away for a while before the connection ends:
+    ended at once, the sender's system would drop the response with it.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send all of it, then listen until the sender stops, at most for two seconds and 8 MiB."""
+        del scope
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": bytes(self.body), "more_body": True})
+        left = _LINGER_BYTES
+        with anyio.move_on_after(_LINGER_SECONDS):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body"):
+                    break
+                left -= len(message.get("body", b""))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 def check_type(request: Request, allowed: Sequence[str]) -> str:
     """The body's media type, one of `allowed`. Raises WrongType, for a compressed body too."""
     seen = request.headers.get("content-type", "")
@@ -85,7 +108,9 @@ def idempotency_key(request: Request) -> str | None:
     """The Idempotency-Key header. Raises BadRequest where it cannot be one."""
     key = request.headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
-        raise BadRequest("Idempotency-Key must be 1 to 255 visible ASCII characters, the same for every try of one body")
+        raise BadRequest(
+            "Idempotency-Key must be 1 to 255 visible ASCII characters, the same for every try of one body"
+        )
     return key
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 from starlette.responses import FileResponse, HTMLResponse
 
+from service.evidence import folder_of
 from service.house import House
 from service.records import DecisionRecord
 from service.routes.desk import AtDesk, Desk, Limit, Reader, answer
@@ -56,7 +57,7 @@ def show_evidence_of_model(model: str, decision_id: str, desk: AtDesk, caller: R
 
 def report_file(house: House, decision: DecisionRecord) -> Path:
     """Where the decision's report is, once it is made."""
-    return house.settings.data_dir / "evidence" / decision.id / "report.html"
+    return folder_of(house.settings.data_dir, decision.id) / "report.html"
 
 
 def _report(desk: Desk, decision: DecisionRecord) -> Response:

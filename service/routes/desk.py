@@ -5,7 +5,7 @@ import binascii
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import anyio.to_thread
 import msgspec
@@ -71,7 +71,7 @@ Operator = Annotated[Caller, Depends(_operator)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many, the newest.")]
 
 
-def answer(value: Any, status: int = 200) -> Response:
+def answer(value: object, status: int = 200) -> Response:
     """A JSON response; dataclasses become objects, NaN null."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 

@@ -1,7 +1,9 @@
 """GET models and their segments: states, readings, and both distributions of a segment."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -65,15 +67,17 @@ def show_segment(model: str, segment: str, desk: AtDesk, caller: Reader) -> Resp
 
 
 def overview(house: House, model: str) -> dict[str, Any]:
-    """What the lists show of a model. `state` is its worst segment's, None before the first evaluation."""
+    """What the lists show of a model. `state` is the worst of its used segments', None before the first evaluation."""
     evaluation, policy = house.ledger.evaluation(model), house.policies.states().get(model)
-    states = Counter(str(each["state"]) for each in evaluation.segments)
+    states = Counter(str(each["state"]) for each in filter(is_used, evaluation.segments))
     return {
         "model": model,
         "champion": house.ledger.champion(model) or None,
         "task": policy.policy.task.kind if policy else None,
         "owner": policy.policy.owner if policy else None,
-        "policy": {"file": policy.file.name, "current": policy.is_current, "problem": policy.problem} if policy else None,
+        "policy": {"file": policy.file.name, "current": policy.is_current, "problem": policy.problem}
+        if policy
+        else None,
         "state": next((state for state in SEGMENT_STATES if states[state]), None),
         "segments": states,
         "faults": evaluation.faults,
@@ -81,6 +85,11 @@ def overview(house: House, model: str) -> dict[str, Any]:
         "action": evaluation.action or None,
         "decision": evaluation.decision or None,
     }
+
+
+def is_used(read: Mapping[str, Any]) -> bool:
+    """Whether a segment ever had a row. The tail of a cut that names all values has none, and says nothing."""
+    return bool(read["rows"] or read["baseline_rows"])
 
 
 def distributions(house: House, evaluation: Evaluation, segment: str) -> list[dict[str, Any]]:
@@ -120,7 +129,7 @@ def bin_labels(column: Column) -> list[str]:
     edges = [f"{edge:.6g}" for edge in column.edges]
     if not edges:
         return ["all values"]
-    between = [f"{low} to below {high}" for low, high in zip(edges, edges[1:], strict=False)]
+    between = [f"{low} to below {high}" for low, high in pairwise(edges)]
     return [f"below {edges[0]}", *between, f"{edges[-1]} and above"]
 
 

@@ -1,15 +1,15 @@
 """What can go wrong between a request and the service.
 
-    Refusal (a ServiceError)
-    ├── Unknown               nothing of this name is here
-    │   └── UnknownModel      no model of this name is here
-    ├── NotYet                it is being made
-    ├── NotPossible           it is there, but not in a state that allows this
-    ├── BadRequest            a header or field of the request cannot be used
-    ├── WrongType             the body's Content-Type or Content-Encoding is not read here
-    ├── BodyTooLarge          the body has more bytes than allowed
-    ├── BodyTooSlow           the body did not arrive in time
-    └── Crowded               too many bytes of other bodies are being read
+Refusal (a ServiceError)
+├── Unknown               nothing of this name is here
+│   └── UnknownModel      no model of this name is here
+├── NotYet                it is being made
+├── NotPossible           it is there, but not in a state that allows this
+├── BadRequest            a header or field of the request cannot be used
+├── WrongType             the body's Content-Type or Content-Encoding is not read here
+├── BodyTooLarge          the body has more bytes than allowed
+├── BodyTooSlow           the body did not arrive in time
+└── Crowded               too many bytes of other bodies are being read
 """
 
 from collections.abc import Sequence
@@ -26,17 +26,17 @@ class Unknown(Refusal):
 
 
 class UnknownModel(Unknown):
-    """No model of this name is here; `known` are those that are."""
+    """No model of this name is here; `models` are those that are."""
 
     def __init__(self, model: str, known: Sequence[str], policies: str) -> None:
         listed = f"there are: {', '.join(known)}" if known else "there are none yet"
         super().__init__(
-            f"there is no model {model[:80]!r}; {listed}. To add one, put its policy file into {policies}, or build its "
-            f"first baseline (tidegate baseline build FILE --model {model[:80]} --version V, or POST "
+            f"there is no model {model[:80]!r}; {listed}. To add one, put its policy file into {policies}, or build "
+            f"its first baseline (tidegate baseline build FILE --model {model[:80]} --version V, or POST "
             f"/v1/models/{model[:80]}/baselines)"
         )
         self.model = model
-        self.known = tuple(known)
+        self.models = tuple(known)
 
 
 class NotYet(Refusal):

@@ -59,14 +59,18 @@ def show_retraining(retraining_id: str, desk: AtDesk, caller: Reader) -> Respons
     return answer(_find(desk, caller, retraining_id))
 
 
-@routes.post("/v1/models/{model}/retrain", status_code=202, summary="Ask for a retraining", openapi_extra=WISH_DOCUMENTED)
+@routes.post(
+    "/v1/models/{model}/retrain", status_code=202, summary="Ask for a retraining", openapi_extra=WISH_DOCUMENTED
+)
 async def retrain(model: str, request: Request, desk: AtDesk, caller: Operator) -> Response:
     """The next evaluation decides with this wish as a reason; its decision says what speaks against it, if anything."""
     wish = await read_wish(request, desk, caller)
     return await in_thread(lambda: _put(desk, desk.check_model(model, caller), "retrain", wish))
 
 
-@routes.post("/v1/retrainings/{retraining_id}/approve", status_code=202, summary="Say yes", openapi_extra=WISH_DOCUMENTED)
+@routes.post(
+    "/v1/retrainings/{retraining_id}/approve", status_code=202, summary="Say yes", openapi_extra=WISH_DOCUMENTED
+)
 async def approve(retraining_id: str, request: Request, desk: AtDesk, caller: Operator) -> Response:
     """For a decision that awaits approval: `retraining_id` is the id of that decision."""
     wish = await read_wish(request, desk, caller)

@@ -50,8 +50,8 @@ class Cells:
 class Column:
     """One counted column: frozen in the baseline, so that counts of any time and worker add.
 
-    `edges` (numbers) or `categories` (the largest values; one more bin holds all others) define the bins;
-    `known` are all values of the baseline; `low` and `high` bound what is plausible; `words` its vocabulary (`derive` unseen_words).
+    `edges` (numbers) or `categories` (the largest values; one more bin holds all others) define the bins; `known` are
+    all values of the baseline; `low` and `high` bound what is plausible; `words` is its vocabulary.
     """
 
     name: str
@@ -251,7 +251,7 @@ def _number_column(
 
 
 def _plausible(values: Float32Array) -> tuple[float, float]:
-    """The baseline's range and half of it again on either side: a unit or a scale gone wrong leaves it, growth does not.
+    """The baseline's range and half of it again on either side: a wrong unit or scale leaves it, growth does not.
 
     A column that was constant has no range: what it does when it begins to move is drift.
     """

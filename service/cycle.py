@@ -172,7 +172,6 @@ def _carried(before: Evaluation, version: str) -> Evaluation:
         version,
         fault_open=before.fault_open,
         fault_quiet_since=before.fault_quiet_since,
-        watch=before.watch,
     )
 
 

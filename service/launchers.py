@@ -2,9 +2,9 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 from service import train_files, train_job
 from service.checkpoints import Checkpoint
@@ -18,16 +18,26 @@ def launch_here(folder: Path, note: Callable[[Checkpoint], None]) -> Outcome:
     return train_job.run(folder, on_checkpoint=note)
 
 
-def launch_child(folder: Path, note: Callable[[Checkpoint], None]) -> Outcome:
-    """Run a prepared job as a child process, telling its checkpoints as they come. Raises TrainingError."""
+class Stopping(Exception):
+    """The service stops; the retraining stays unfinished, and the next start begins it again."""
+
+
+def launch_child(folder: Path, note: Callable[[Checkpoint], None], stop: Event) -> Outcome:
+    """Run a prepared job as a child process, telling its checkpoints as they come.
+
+    Raises:
+        TrainingError: the job ended without a model.
+        Stopping: `stop` was set meanwhile; the child was ended.
+    """
     for name in ("result.json", "error.json", "checkpoints.ndjson"):
         (folder / name).unlink(missing_ok=True)
     child = train_job.start(folder)
     told = 0
     try:
         while child.poll() is None:
+            if stop.wait(_LOOK_SECONDS):
+                raise Stopping
             told = _tell(folder, told, note)
-            time.sleep(_LOOK_SECONDS)
         _tell(folder, told, note)
     finally:
         _end(child)

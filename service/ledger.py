@@ -8,7 +8,7 @@ import msgspec
 from monitors.baselines import Baseline
 from service import keys
 from service.errors import ServiceError
-from service.records import DecisionRecord, Evaluation, Release, Request, Retraining
+from service.records import DecisionRecord, Evaluation, Release, Request, Retraining, Watch
 from service.store import Store, Word
 
 Record = TypeVar("Record")
@@ -110,8 +110,17 @@ class Ledger:
         kept: list[Word] = [1, decision.id, msgspec.json.encode(decision)] if decision else [0, "", b""]
         self._store.run("decide", names, [msgspec.json.encode(evaluation), *kept, *counted])
 
-    def save_evaluation(self, evaluation: Evaluation) -> None:
-        self._store.do("SET", _key(evaluation.model, "evaluation"), msgspec.json.encode(evaluation))
+    def watch(self, model: str) -> Watch | None:
+        """The release that is being watched, if one is."""
+        found = self._store.do("GET", _key(model, "watch"))
+        return msgspec.json.decode(found, type=Watch) if found else None
+
+    def save_watch(self, model: str, watch: Watch | None) -> None:
+        """What is watched from now on; None ends it."""
+        if watch is None:
+            self._store.do("DEL", _key(model, "watch"))
+        else:
+            self._store.do("SET", _key(model, "watch"), msgspec.json.encode(watch))
 
     def decision(self, model: str, decision_id: str) -> DecisionRecord | None:
         found = self._store.do("HGET", _key(model, "decisions"), decision_id)

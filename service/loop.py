@@ -1,6 +1,6 @@
 """The loop of one model: evaluate → retrain where decided → watch what was released."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service import evidence
 from service.cycle import Cycle
@@ -19,6 +19,7 @@ class Turn:
     decision: DecisionRecord | None = None
     retraining: Retraining | None = None
     rollback: Release | None = None
+    opened: Retraining | None = None
 
 
 class Loop:
@@ -34,19 +35,29 @@ class Loop:
         self._can_retrain = can_retrain
 
     def step(self, model: str) -> Turn:
-        """Evaluate a model, and do what was decided. A retraining that a crash left unfinished is finished first."""
+        """Evaluate a model, and do at once what was decided."""
+        left = self.finish(model)
+        if left is not None:
+            return Turn(retraining=left)
+        turn = self.decide(model)
+        return replace(turn, retraining=self.finish(model)) if turn.opened else turn
+
+    def decide(self, model: str) -> Turn:
+        """Watch the newest release, evaluate, and record what was decided; a retraining is opened and not yet run."""
         policy = self._house.policies.policy(model)
         if policy is None:
             return Turn()
-        left = next((r for r in self._house.ledger.retrainings(model) if not r.is_finished), None)
-        if left is not None:
-            return Turn(retraining=self._retrainer.run(policy, left))
         rollback = watch_release(self._house, self._registry, policy)
         decision = self._cycle.step(model)
         if decision is None or decision.action != "retrain" or not self._can_retrain:
             return Turn(decision, rollback=rollback)
         opened = open_retraining(self._house, decision)
-        if opened is None:
-            return Turn(decision, rollback=rollback)
-        evidence.start(self._house, decision)
-        return Turn(decision, self._retrainer.run(policy, opened), rollback)
+        if opened is not None:
+            evidence.start(self._house, decision)
+        return Turn(decision, rollback=rollback, opened=opened)
+
+    def finish(self, model: str) -> Retraining | None:
+        """Run the model's unfinished retraining, also one that a crash left behind; None if there is none."""
+        policy = self._house.policies.policy(model)
+        left = next((r for r in self._house.ledger.retrainings(model) if not r.is_finished), None)
+        return None if policy is None or left is None else self._retrainer.run(policy, left)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from policies.errors import PolicyInvalid
 from policies.parse import parse
-
 from policies.policy import Policy
 
 _log = logging.getLogger(__name__)

@@ -84,7 +84,6 @@ class Evaluation:
     faults: tuple[str, ...] = ()
     twin: tuple[tuple[int, int], ...] = ()
     twin_labels: int = 0
-    watch: Watch | None = None
     action: str = ""
     decision: str = ""
     kept_at: datetime | None = None

@@ -126,7 +126,7 @@ class Retrainer:
         )
 
     def _labelled(self, model: str) -> pa.Table:
-        """All labelled rows: those of the first version's baseline, which came from a file, and those of the archive."""
+        """All labelled rows: those of the archive, and the first version's baseline rows, which came from a file."""
         house = self._house
         tables = [house.archive.labelled(model, _EARLIEST, _LATEST)]
         for release in house.ledger.releases(model):
@@ -206,7 +206,7 @@ class Retrainer:
         reason = ", ".join(retraining.reasons)
         house.ledger.move_champion(Release(model, version, retraining.champion, now, "release", reason, retraining.id))
         watch = Watch(version, retraining.champion, now + policy.watch.duration)
-        house.ledger.save_evaluation(replace(house.ledger.evaluation(model), watch=watch))
+        house.ledger.save_watch(model, watch)
         return self._finish(retraining, "released", f"version {version} replaced {retraining.champion}")
 
     def _finish(self, retraining: Retraining, state: str, note: str) -> Retraining:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from monitors.baselines import Baseline
 from monitors.readings import FloatArray
 from policies.gate import ENOUGH_LN, Verdict
 from policies.policy import Policy
@@ -27,33 +28,34 @@ def watch_release(house: House, registry: Registry, policy: Policy) -> Release |
     Gives the rollback, if there was one: some segment became worse than under the version before, by more than
     `gate.max_segment_drop` and with evidence. With `watch.rollback: manual` the regression is only counted.
     """
-    evaluation = house.ledger.evaluation(policy.model)
-    watch, now = evaluation.watch, house.clock()
-    if watch is None or watch.version != evaluation.version:
+    watch, model = house.ledger.watch(policy.model), policy.model
+    if watch is None:
         return None
-    if now >= watch.until:
-        house.ledger.save_evaluation(replace(evaluation, watch=None))
-        return None
-    baseline = house.ledger.baseline(policy.model, watch.version)
-    if baseline is None:
+    baseline = house.ledger.baseline(model, watch.version)
+    if house.clock() >= watch.until or house.ledger.champion(model) != watch.version or baseline is None:
+        house.ledger.save_watch(model, None)
         return None
     labelled = house.cells.load_labelled(baseline)
     labels = int(sum(profile[0, 0] for profile in labelled.values()))
     if labels < watch.judged + LABELS_A_LOOK:
         return None
-    verdict = _compare(house, registry, policy, watch, labelled)
-    looked = replace(watch, judged=labels, verdict=msgspec.to_builtins(verdict) if verdict else {})
+    verdict = _compare(house, registry, policy, watch, baseline, labelled)
     worse = _worse(verdict) if verdict else []
     if not worse:
-        house.ledger.save_evaluation(replace(evaluation, watch=looked))
-        return None
-    house.ledger.save_evaluation(replace(evaluation, watch=None))
-    house.ledger.count(policy.model, "post_release_regressions")
-    _log.warning("version %s of %s is worse than %s in %s", watch.version, policy.model, watch.previous, worse)
-    if policy.watch.rollback != "automatic":
+        said = msgspec.to_builtins(verdict) if verdict else {}
+        house.ledger.save_watch(model, replace(watch, judged=labels, verdict=said))
         return None
     reason = f"worse than version {watch.previous} in {', '.join(worse)} on {labels} labels since its release"
-    release = Release(policy.model, watch.previous, watch.version, now, "rollback", reason)
+    return _regress(house, policy, watch, reason)
+
+
+def _regress(house: House, policy: Policy, watch: Watch, reason: str) -> Release | None:
+    _log.warning("version %s of %s is %s", watch.version, policy.model, reason)
+    house.ledger.save_watch(policy.model, None)
+    house.ledger.count(policy.model, "post_release_regressions")
+    if policy.watch.rollback != "automatic":
+        return None
+    release = Release(policy.model, watch.previous, watch.version, house.clock(), "rollback", reason)
     house.ledger.move_champion(release)
     house.ledger.count(policy.model, "rollbacks")
     return release
@@ -66,9 +68,13 @@ def _worse(verdict: Verdict) -> list[str]:
 
 
 def _compare(
-    house: House, registry: Registry, policy: Policy, watch: Watch, labelled: Mapping[int, FloatArray]
+    house: House,
+    registry: Registry,
+    policy: Policy,
+    watch: Watch,
+    baseline: Baseline,
+    labelled: Mapping[int, FloatArray],
 ) -> Verdict | None:
-    baseline = house.ledger.baseline(policy.model, watch.version)
     first, last = min(labelled), max(labelled)
     span = datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC) + policy.window.slice + timedelta(1)
     rows = house.archive.labelled(policy.model, *span, version=watch.version)
@@ -77,7 +83,7 @@ def _compare(
     except TrainingError:
         # A version that was trained elsewhere cannot be asked; it is watched by its own readings alone.
         return None
-    if baseline is None or not rows.num_rows:
+    if not rows.num_rows:
         return None
     kind = policy.task.kind
     answers = outcomes(kind, before, rows), outcomes(kind, rows.column("prediction"), rows)

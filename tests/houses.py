@@ -1,19 +1,21 @@
 """A whole house on the tests' store, its HTTP surface, and a shop model with a baseline, for tests of what is shown."""
 
 import asyncio
+import atexit
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow as pa
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 from streams import START, predictions
 
 from monitors.baselines import Baseline
@@ -57,17 +59,18 @@ def open_shop(server: Embedded, folder: Path, policy: str = POLICY, **settings: 
 @contextmanager
 def client_of(house: House, **options: Any) -> Iterator[httpx.Client]:
     """Requests to a real server in front of the house."""
-    with serve(create_app(house, **options)) as (host, port), httpx.Client(base_url=f"http://{host}:{port}") as client:
+    front = _front()
+    front.app = create_app(house, **options)
+    with httpx.Client(base_url=front.address) as client:
         yield client
 
 
 @contextmanager
-def serve(app: FastAPI) -> Iterator[tuple[str, int]]:
-    """The application behind a real server on loopback; gives its address."""
+def serve(app: ASGIApp) -> Iterator[tuple[str, int]]:
+    """The application behind a real server of its own on loopback; gives its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()
     try:
         yield listener.getsockname()
@@ -75,6 +78,25 @@ def serve(app: FastAPI) -> Iterator[tuple[str, int]]:
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+class Front:
+    """A server that stays while applications change behind it: stopping one takes longer than most tests."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.app: ASGIApp | None = None
+        self.address = "http://{}:{}".format(*stack.enter_context(serve(self)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.app is not None
+        await self.app(scope, receive, send)
+
+
+@cache
+def _front() -> Front:
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return Front(stack)
 
 
 def with_group(table: pa.Table, value: str, share: int = 5) -> pa.Table:

@@ -38,7 +38,7 @@ def show_model(model: str, desk: AtDesk, caller: Reader) -> Response:
         "reasons": evaluation.reasons,
         "evidence_threshold_ln": evaluation.evidence_threshold_ln,
         "findings": evaluation.findings,
-        "watch": evaluation.watch,
+        "watch": house.ledger.watch(model),
         "baselines": house.ledger.baselines(model),
     }
     return answer({**overview(house, model), **more})

@@ -1,0 +1,163 @@
+"""The command line: `tidegate`. Each command's code is imported when it runs, so that `--help` answers at once."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from service.errors import ServiceError
+from service.settings import Settings
+
+_FLAGS = ("store", "data_dir", "policies", "archive", "durability", "role", "host", "port")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 when all is well, 1 when something is wrong, 2 for unusable arguments."""
+    options = _parser().parse_args(arguments)
+    level = logging.WARNING if options.quiet_log else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    try:
+        command = import_module(f"service.commands.{options.module}")
+        return int(command.run(options) or 0)
+    except ServiceError as error:
+        sys.stderr.write(f"tidegate: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings of the environment, with the flags that were given above them."""
+    return Settings.read(os.environ, **{name: getattr(options, name, None) for name in _FLAGS})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tidegate", description="Drift per segment → policy → gated retraining → release or rollback."
+    )
+    parser.set_defaults(quiet_log=True)
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_serving(verbs)
+    _add_files(verbs)
+    _add_policy(verbs)
+    _add_operations(verbs)
+    return parser
+
+
+def _add_serving(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = verbs.add_parser("serve", help="run the service", description="Run the service until SIGTERM or Ctrl-C.")
+    serve.set_defaults(module="serve", quiet_log=False)
+    serve.add_argument("--role", help="all (default), api, worker or scheduler")
+    serve.add_argument("--host", help="address to listen on; beyond loopback only with access keys")
+    serve.add_argument("--port", help="port, 8321 by default")
+    _add_places(serve)
+    demo = verbs.add_parser("demo", help="the AwesomeShoes story, start to finish")
+    demo.set_defaults(module="demo")
+    demo.add_argument("--no-serve", action="store_true", help="end instead of serving the console")
+    demo.add_argument("--data-dir", help="keep the demo's data here")
+    demo.add_argument("--host", default="127.0.0.1", help="address of the console")
+    demo.add_argument("--port", default="8321", help="port of the console")
+    keys = verbs.add_parser("keys", help="access keys")
+    keys.set_defaults(module="keys")
+    what = keys.add_subparsers(dest="what", metavar="create|list|revoke", required=True)
+    create = what.add_parser("create", help="make a key; it is shown once")
+    create.add_argument("name", help="who uses it, and for what")
+    create.add_argument("--scope", action="append", required=True, help="ingest, read, operate or admin; repeatable")
+    create.add_argument("--model", action="append", default=[], help="only this model; repeatable")
+    revoke = what.add_parser("revoke", help="end a key")
+    revoke.add_argument("id")
+    for each in (create, revoke, what.add_parser("list", help="all keys that ever were")):
+        _add_places(each)
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--store", help="address of a Redis or Valkey server; without one: the embedded store")
+    parser.add_argument("--data-dir", help="folder of the embedded store, the archive and the models")
+    parser.add_argument("--policies", help="folder of the policy files")
+
+
+def _add_files(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    baseline = verbs.add_parser("baseline", help="baselines of model versions")
+    build = baseline.add_subparsers(metavar="build", required=True).add_parser("build", help="build one from a file")
+    build.set_defaults(module="baseline")
+    build.add_argument("file", type=Path, help="Parquet, CSV, NDJSON or Arrow")
+    build.add_argument("--model", required=True)
+    build.add_argument("--version", required=True)
+    build.add_argument("--policy", type=Path, help="policy file; otherwise the one in the policies folder")
+    build.add_argument("--champion", action="store_true", help="make the version the champion")
+    _add_columns(build)
+    build.add_argument("--prediction", default="prediction", help="column of the prediction")
+    _add_places(build)
+    replay = verbs.add_parser("replay", help="stream a file of labelled rows through the whole loop")
+    replay.set_defaults(module="replay")
+    replay.add_argument("file", type=Path, help="Parquet, CSV, NDJSON or Arrow")
+    replay.add_argument("--policy", type=Path, required=True)
+    replay.add_argument("--start", type=int, default=2000, metavar="N", help="rows that train the first model")
+    _add_columns(replay)
+    replay.add_argument("--label-share", type=float, default=1.0, metavar="S", help="share of rows that get a label")
+    replay.add_argument("--label-delay", type=int, default=100, metavar="ROWS", help="how many rows late labels come")
+    replay.add_argument("--retrain", default="policy", help="policy, never, or every:N rows")
+    replay.add_argument("--json", action="store_true", help="print the account as JSON")
+    replay.add_argument("--data-dir", help="keep everything here; otherwise it is removed at the end")
+
+
+def _add_columns(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--timestamp", default="timestamp", help="column of the time")
+    parser.add_argument("--label", default="label", help="column of the label")
+
+
+def _add_policy(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    policy = verbs.add_parser("policy", help="policy files")
+    policy.set_defaults(module="policy")
+    what = policy.add_subparsers(dest="what", metavar="check|explain|schema", required=True)
+    check = what.add_parser("check", help="exit 1 with file:line:column of everything that is wrong")
+    check.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    check.add_argument("--full", action="store_true", help="print the whole policy, defaults included")
+    explain = what.add_parser("explain", help="why it would or would not retrain now, condition by condition")
+    explain.add_argument("model")
+    explain.add_argument("--segment")
+    _add_url(explain)
+    what.add_parser("schema", help="JSON Schema for editors")
+
+
+def _add_operations(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verbs_of_model = {
+        "status": "states of all models, or the segments of one",
+        "decisions": "the ledger: what was decided, and why",
+        "retrainings": "retrainings and what came of them",
+    }
+    for name, told in verbs_of_model.items():
+        verb = verbs.add_parser(name, help=told)
+        verb.add_argument("model", nargs="?")
+        verb.set_defaults(module="operate", verb=name)
+        _add_url(verb)
+    for name, told in {"approve": "agree to a retraining", "reject": "refuse a retraining"}.items():
+        verb = verbs.add_parser(name, help=told)
+        verb.add_argument("id")
+        verb.set_defaults(module="operate", verb=name)
+        _add_who(verb)
+    for name, told in {"rollback": "go back to the version before", "retrain": "retrain now"}.items():
+        verb = verbs.add_parser(name, help=told)
+        verb.add_argument("model")
+        verb.set_defaults(module="operate", verb=name)
+        _add_who(verb)
+
+
+def _add_who(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--who", default=os.environ.get("USER", ""), help="who decides; the login name by default")
+    parser.add_argument("--why", required=True, help="the reason, which the ledger keeps")
+    _add_url(parser)
+
+
+def _add_url(parser: argparse.ArgumentParser) -> None:
+    url = os.environ.get("TIDEGATE_URL", "http://127.0.0.1:8321")
+    parser.add_argument("--url", default=url, help=f"address of the service ({url}); a key comes from TIDEGATE_KEY")
+    parser.add_argument("--json", action="store_true", help="print what the service answered")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

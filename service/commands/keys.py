@@ -1,0 +1,52 @@
+"""`tidegate keys`: access keys, kept in the store as digests."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from service.auth import create_key, list_keys, revoke_key
+from service.cli import settings_of
+from service.embedded import Embedded
+from service.errors import DataDirInUse
+from service.settings import Settings
+from service.store import Store
+
+
+def run(options: argparse.Namespace) -> int:
+    """Create, list or revoke; works beside a running service and without one."""
+    with _open_store(settings_of(options)) as store:
+        now = datetime.now(UTC)
+        if options.what == "create":
+            made, token = create_key(store, options.name, options.scope, options.model, now)
+            sys.stderr.write(f"key {made.id} for {made.name}; it is shown this once:\n")
+            sys.stdout.write(f"{token}\n")
+        elif options.what == "revoke":
+            sys.stdout.write(f"revoked {revoke_key(store, options.id, now).id}\n")
+        else:
+            for key in list_keys(store):
+                state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "in force"
+                models = ", ".join(key.models) or "all models"
+                sys.stdout.write(f"{key.id}  {state}  {', '.join(key.scopes)}  {models}  {key.name}\n")
+    return 0
+
+
+@contextmanager
+def _open_store(settings: Settings) -> Iterator[Store]:
+    embedded = None if settings.store else Embedded(settings.data_dir, settings.durability)
+    started = False
+    if embedded is not None:
+        try:
+            embedded.start()
+            started = True
+        except DataDirInUse:
+            # A service runs on this folder: its store answers on the socket.
+            started = False
+    store = Store(settings.store or (embedded.url if embedded else ""))
+    try:
+        yield store
+    finally:
+        store.close()
+        if embedded is not None and started:
+            embedded.stop()

@@ -1,0 +1,130 @@
+"""Jobs: what runs when, on APScheduler. The leader alone evaluates and retrains; every process reads the policies."""
+
+import logging
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from threading import Lock
+from time import perf_counter
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from service.errors import ServiceError, StaleOwner
+from service.house import House
+from service.launchers import Stopping
+from service.loop import Loop
+from service.ownership import Ownership
+from service.snapshot import NO_EVALUATIONS, Durations
+
+_log = logging.getLogger(__name__)
+RELOAD_SECONDS = 2.0
+RETRAINING_LOOK_SECONDS = 2.0
+
+
+class Jobs:
+    """The schedule of one process. `leads` is False for processes that only read the policies."""
+
+    def __init__(self, house: House, loop: Loop | None) -> None:
+        self._house = house
+        self._loop = loop
+        settings = house.settings
+        self._lease = Ownership(house.store, "leader", uuid.uuid4().hex, lease=settings.lease, alone=not settings.store)
+        self._evaluations = NO_EVALUATIONS
+        self._scheduled: dict[str, timedelta] = {}
+        self._lock = Lock()
+        # In memory, under our own lease: a stored job list fires twice when two schedulers share it.
+        self._scheduler = BackgroundScheduler(
+            timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1}
+        )
+
+    @property
+    def is_leader(self) -> bool:
+        return self._lease.is_held
+
+    def evaluations(self) -> Durations:
+        """How long this process's evaluations took."""
+        return self._evaluations
+
+    def start(self) -> None:
+        """Begin: read the policies now, then on schedule."""
+        self._guarded(self._read_policies)()
+        self._scheduler.start()
+        self._every("policies", self._read_policies, RELOAD_SECONDS)
+        if self._loop is not None:
+            self._guarded(self._lead)()
+            self._every("lead", self._lead, self._house.settings.lease.total_seconds() / 3)
+
+    def stop(self) -> None:
+        """End: nothing new starts, and what runs is waited for; leadership is given up."""
+        self._scheduler.shutdown(wait=True)
+        try:
+            self._lease.release()
+        except ServiceError as error:
+            _log.warning("leadership was not given up: %s", error)
+
+    def _read_policies(self) -> None:
+        changed = self._house.policies.reload()
+        for model in self._house.policies.states():
+            if model in changed or model not in self._scheduled:
+                self._house.ledger.add_model(model)
+        if self._loop is not None:
+            self._reschedule()
+
+    def _reschedule(self) -> None:
+        states = self._house.policies.states()
+        for model in set(self._scheduled) - set(states):
+            del self._scheduled[model]
+            self._scheduler.remove_job(f"evaluate {model}")
+            self._scheduler.remove_job(f"retrain {model}")
+        for model, state in states.items():
+            if self._scheduled.get(model) != state.policy.evaluate:
+                self._scheduled[model] = state.policy.evaluate
+                seconds = state.policy.evaluate.total_seconds()
+                self._every(f"evaluate {model}", partial(self._evaluate, model), seconds)
+                self._every(f"retrain {model}", partial(self._retrain, model), RETRAINING_LOOK_SECONDS)
+
+    def _every(self, name: str, job: Callable[[], object], seconds: float) -> None:
+        guarded = self._guarded(job)
+        self._scheduler.add_job(guarded, "interval", seconds=seconds, id=name, name=name, replace_existing=True)
+
+    def _lead(self) -> None:
+        try:
+            if self._lease.is_held:
+                self._lease.renew()
+            elif self._lease.claim():
+                _log.info("this process leads: it evaluates and retrains")
+        except StaleOwner:
+            _log.warning("leadership was taken over by another process")
+
+    def _evaluate(self, model: str) -> None:
+        if self._loop is None or not self.is_leader:
+            return
+        started = perf_counter()
+        turn = self._loop.decide(model)
+        with self._lock:
+            self._evaluations = self._evaluations.observe(perf_counter() - started)
+        if turn.decision:
+            _log.info("%s: %s (%s)", model, turn.decision.action, turn.decision.id)
+        if turn.rollback:
+            _log.warning("%s: rolled back to %s: %s", model, turn.rollback.version, turn.rollback.reason)
+
+    def _retrain(self, model: str) -> None:
+        if self._loop is None or not self.is_leader:
+            return
+        done = self._loop.finish(model)
+        if done is not None:
+            _log.info("%s: retraining %s %s: %s", model, done.id, done.state, done.note)
+
+    def _guarded(self, job: Callable[[], object]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                job()
+            except Stopping:
+                _log.info("stopped in the middle of a retraining; the next start begins it again")
+            except ServiceError as error:
+                _log.warning("%s", error)
+            except Exception:  # noqa: BLE001  one bad turn must not end the schedule; it is logged whole
+                _log.exception("a job failed; it runs again at its next time")
+
+        return run

@@ -1,0 +1,125 @@
+"""Serve: one process of the service, in any role, until it is told to stop."""
+
+import ipaddress
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from threading import Event, Thread
+
+import uvicorn
+
+from service.api import create_app
+from service.auth import has_keys
+from service.cautions import cautions
+from service.errors import ServiceError
+from service.house import House, joiner_of, open_house, worker_of
+from service.jobs import Jobs
+from service.launchers import launch_child
+from service.loop import Loop
+from service.registry import Registry
+from service.settings import Settings
+
+_log = logging.getLogger(__name__)
+GRACE_SECONDS = 2
+"""How long open requests may take to end after SIGTERM; the whole stop stays within five seconds."""
+_IDLE_SECONDS = 0.2
+_AWAY_SECONDS = 1.0
+
+
+class OpenToAll(ServiceError):
+    """The service would listen beyond this machine without a single access key."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"refusing to listen on {host} without access keys: anyone could post and retrain. "
+            "Create one first (tidegate keys create NAME --scope admin), or listen on 127.0.0.1"
+        )
+
+
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        OpenToAll, StoreError, BadSetting: it cannot start; the message says what to do.
+    """
+    with open_house(settings, lambda: datetime.now(UTC)) as house:
+        if not _is_loopback(settings.host) and not has_keys(house.store):
+            raise OpenToAll(settings.host)
+        for sentence in cautions(house.store):
+            _log.warning("%s", sentence)
+        stop = Event()
+        with _deciding(house, stop) as jobs, _folding(house, stop):
+            app = create_app(house, is_leader=lambda: jobs.is_leader, evaluations=jobs.evaluations)
+            config = uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+            _log.info("listening on http://%s:%s", settings.host, settings.port)
+            try:
+                uvicorn.Server(config).run()
+            finally:
+                stop.set()
+    _log.info("stopped")
+
+
+@contextmanager
+def _deciding(house: House, stop: Event) -> Iterator[Jobs]:
+    loop = None
+    if house.settings.role in {"all", "scheduler"}:
+        registry = Registry(house.settings.data_dir)
+        loop = Loop(house, registry, lambda folder, note: launch_child(folder, note, stop))
+    jobs = Jobs(house, loop)
+    jobs.start()
+    try:
+        yield jobs
+    finally:
+        stop.set()
+        jobs.stop()
+
+
+@contextmanager
+def _folding(house: House, stop: Event) -> Iterator[None]:
+    if house.settings.role not in {"all", "worker"}:
+        yield
+        return
+    thread = Thread(target=_fold_until, args=(house, stop), name="fold")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _fold_until(house: House, stop: Event) -> None:
+    """Fold and join labels as they come. A store that is away is asked again; a bug is told, and work goes on."""
+    worker, joiner = worker_of(house), joiner_of(house)
+    pause = 0.0
+    while not stop.wait(pause):
+        try:
+            worker.acquire()
+            moved = worker.step() + joiner.step(house.clock())
+            pause = 0.0 if moved else _IDLE_SECONDS
+        except ServiceError as error:
+            _log.warning("folding waits: %s", error)
+            pause = _AWAY_SECONDS
+        except Exception:  # noqa: BLE001  one bad batch must not end the folding; it is logged whole
+            _log.exception("folding failed; trying again")
+            pause = _AWAY_SECONDS
+    try:
+        joiner.release()
+        worker.release()
+    except ServiceError as error:
+        _log.warning("partitions were not given up: %s", error)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

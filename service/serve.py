@@ -2,6 +2,8 @@
 
 import ipaddress
 import logging
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -43,6 +45,8 @@ def serve(settings: Settings) -> None:
     Raises:
         OpenToAll, StoreError, BadSetting: it cannot start; the message says what to do.
     """
+    # The server gives the signal on to whoever handled it before: so that everything below is closed in order.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with open_house(settings, lambda: datetime.now(UTC)) as house:
         if not _is_loopback(settings.host) and not has_keys(house.store):
             raise OpenToAll(settings.host)
@@ -64,7 +68,7 @@ def serve(settings: Settings) -> None:
                 uvicorn.Server(config).run()
             finally:
                 stop.set()
-    _log.info("stopped")
+                _log.info("stopping")
 
 
 @contextmanager

@@ -13,76 +13,84 @@ from service.fold import Worker
 from service.house import House
 from service.labels import Joiner
 from service.loop import Loop, Turn
-from service.records import Evaluation
+from service.records import Evaluation, Watch
 from service.registry import Registry
 from service.replay import FileClock
 from service.retrain import Launch
 from service.wire import Batch
 
-_HISTORY_VERSIONS = ("prediction", "confidence")
+_LABELS = pa.schema({"prediction_id": pa.string(), "timestamp": pa.timestamp("us", tz="UTC"), "label": pa.string()})
 
 
 @dataclass(frozen=True)
 class Tick:
-    """One evaluation: when, the rows served and the labels that came since the last one, and what the loop made of it."""
+    """One evaluation: when, rows served and labels that came since the last one, and labels still on their way.
+
+    `turn` is what the loop did, `evaluation` and `watch` what stood in the ledger afterwards.
+    """
 
     at: datetime
     rows: int
     labels: int
+    unlabelled: int
     turn: Turn
     evaluation: Evaluation
+    watch: Watch | None
 
 
 class Play:
-    """One model's production side and its loop. Use as a context manager: the worker holds its partition meanwhile."""
+    """The production side of one model, and the loop that watches it: all that happens between two evaluations."""
 
     def __init__(self, house: House, clock: FileClock, policy: Policy, launch: Launch) -> None:
-        self._house, self._clock, self._policy = house, clock, policy
         self.registry = Registry(house.settings.data_dir)
+        self._house, self._clock, self._policy = house, clock, policy
         self._loop = Loop(house, self.registry, launch)
-        self._unlabelled: list[pa.Table] = []
-        self._batch = 0
+        self._unlabelled = _LABELS.empty_table()
+        self._batches = 0
 
     def perform(self, rows: pa.Table, worker: Worker, joiner: Joiner) -> Iterator[Tick]:
-        """Serve the rows, evaluation by evaluation; labels follow after the policy's `label_delay`."""
-        micros = pc.cast(rows.column("timestamp"), pa.int64()).to_numpy()
-        every, begin = int(self._policy.evaluate.total_seconds() * 1e6), 0
-        while begin < rows.num_rows:
-            tick = (micros[begin] // every + 1) * every
-            end = int(np.searchsorted(micros, tick, side="left"))
-            self._clock.now = datetime.fromtimestamp(tick / 1e6, UTC)
-            self._serve(rows.slice(begin, end - begin))
+        """Serve rows in order of time, evaluation by evaluation; labels come the policy's `label_delay` late."""
+        model, ledger = self._policy.model, self._house.ledger
+        for part, now in self._parts(rows):
+            self._clock.now = now
+            self._serve(part)
             labels = self._send_labels()
             worker.step()
-            joiner.step(self._clock())
-            turn = self._loop.step(self._policy.model)
-            yield Tick(self._clock(), end - begin, labels, turn, self._house.ledger.evaluation(self._policy.model))
+            joiner.step(now)
+            turn = self._loop.step(model)
+            unlabelled = self._unlabelled.num_rows
+            yield Tick(now, part.num_rows, labels, unlabelled, turn, ledger.evaluation(model), ledger.watch(model))
+
+    def _parts(self, rows: pa.Table) -> Iterator[tuple[pa.Table, datetime]]:
+        """The rows up to each evaluation, and its moment."""
+        micros = pc.cast(rows.column("timestamp"), pa.int64()).to_numpy()
+        every, begin = int(self._policy.evaluate.total_seconds() * 1e6), 0
+        while begin < len(micros):
+            tick = (int(micros[begin]) // every + 1) * every
+            end = int(np.searchsorted(micros, tick, side="left"))
+            yield rows.slice(begin, end - begin), datetime.fromtimestamp(tick / 1e6, UTC)
             begin = end
 
     def _serve(self, rows: pa.Table) -> None:
-        name, version = self._policy.model, self._house.ledger.champion(self._policy.model)
-        answers = self.registry.load(name, version).predict(rows)
-        columns = {"prediction_id": rows.column("prediction_id"), "timestamp": rows.column("timestamp")}
+        """What the production system does: predict with the champion, and post."""
+        model, version = self._policy.model, self._house.ledger.champion(self._policy.model)
+        answers = self.registry.load(model, version).predict(rows)
+        columns = {name: rows.column(name) for name in rows.column_names if name != "label"}
         columns["model_version"] = pa.array([version] * rows.num_rows, pa.string())
-        columns |= {column: answers.column(column) for column in ("prediction", "confidence")}
-        columns |= {c: rows.column(c) for c in rows.column_names if c.startswith(("feature_", "tag_"))}
-        self._batch += 1
-        self._house.ingest.accept_predictions(
-            name, Batch(pa.table(columns)), f"rows-{self._batch}", str(self._batch), self._clock()
-        )
-        self._unlabelled.append(rows.select(["prediction_id", "timestamp", "label"]))
+        columns |= {name: answers.column(name) for name in ("prediction", "confidence")}
+        self._batches += 1
+        key = f"rows-{self._batches}"
+        self._house.ingest.accept_predictions(model, Batch(pa.table(columns)), key, key, self._clock())
+        self._unlabelled = pa.concat_tables([self._unlabelled, rows.select(_LABELS.names)])
 
     def _send_labels(self) -> int:
-        waiting = pa.concat_tables(self._unlabelled)
-        due = pc.less_equal(waiting.column("timestamp"), pa.scalar(self._clock() - self._policy.window.label_delay))
-        self._unlabelled = [waiting.filter(pc.invert(due))]
-        known = waiting.filter(due)
-        if known.num_rows:
-            arrival = pa.array([self._clock()] * known.num_rows, pa.timestamp("us", "UTC"))
-            table = known.set_column(1, "timestamp", arrival).append_column(
-                "outcome", pa.nulls(known.num_rows, pa.string())
-            )
-            self._house.ingest.accept_labels(
-                self._policy.model, Batch(table), f"labels-{self._batch}", str(self._batch), self._clock()
-            )
-        return known.num_rows
+        """Post the labels of rows that are old enough; says how many."""
+        now = self._clock()
+        is_due = pc.less_equal(self._unlabelled.column("timestamp"), pa.scalar(now - self._policy.window.label_delay))
+        due, self._unlabelled = self._unlabelled.filter(is_due), self._unlabelled.filter(pc.invert(is_due))
+        if due.num_rows:
+            arrived = due.set_column(1, "timestamp", pa.array([now] * due.num_rows, pa.timestamp("us", tz="UTC")))
+            table = arrived.append_column("outcome", pa.nulls(due.num_rows, pa.string()))
+            key = f"labels-{self._batches}"
+            self._house.ingest.accept_labels(self._policy.model, Batch(table), key, key, now)
+        return due.num_rows

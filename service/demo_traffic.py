@@ -68,18 +68,18 @@ class Chapter:
 
 
 STORY = (
-    Chapter("history", 4_000, "Two weeks of labelled history train the first model and are its baseline."),
-    Chapter("stable", 2_000, "A quiet week: nothing changes, and nothing should happen."),
-    Chapter("drift", 3_000, "Instant exchange starts: customers use the words of returns for other wishes."),
-    Chapter("broken", 800, "A broken feed: texts are cut and order values are missing. A fault, not drift."),
-    Chapter("recovered", 1_600, "The feed is whole again; the new model works in the new world."),
+    Chapter("history", 4_000, "Labelled history trains the first model and is its baseline."),
+    Chapter("stable", 2_000, "Quiet days: nothing changes, and nothing should happen."),
+    Chapter("drift", 700, "Instant exchange starts: customers use the words of returns for other wishes."),
+    Chapter("broken", 500, "Then the feed breaks: texts are cut, order values are missing. A fault, not drift."),
+    Chapter("recovered", 2_400, "The feed is whole again, in the new world. What drift asked for may be done."),
 )
 
 
 def story(
     start: datetime,
     *,
-    step: timedelta = timedelta(minutes=5),
+    step: timedelta = timedelta(minutes=2),
     seed: int = 7,
     chapters: Sequence[Chapter] = STORY,
 ) -> Iterator[tuple[Chapter, pa.Table]]:

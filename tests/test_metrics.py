@@ -1,20 +1,16 @@
 import json
 import math
 import re
-import shutil
-import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_server import PROMTOOL, Prometheus, needs_prometheus, scraping
 
 from service.metrics import CONTENT_TYPE, DECLARED, collect, expose
 from service.snapshot import (
@@ -33,13 +29,6 @@ from service.snapshot import (
 ROOT = Path(__file__).parent.parent
 DOC = ROOT / "docs/reference/metrics.md"
 CHART = ROOT / "helm/tidegate"
-
-PROMETHEUS = shutil.which("prometheus") or ""
-PROMTOOL = shutil.which("promtool") or ""
-needs_prometheus = pytest.mark.skipif(
-    not (PROMETHEUS and PROMTOOL),
-    reason="prometheus and promtool are not installed (Debian: apt-get install prometheus)",
-)
 
 RETURNS = SegmentSnapshot(
     name="intent=returns",
@@ -252,7 +241,7 @@ def test_promtool_finds_nothing_to_improve() -> None:
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Prometheus"]:
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A real Prometheus that has scraped EVERYTHING at least twice."""
     with (
         serve(lambda: EVERYTHING) as target,
@@ -260,26 +249,6 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Prometheus
     ):
         server.wait_for("count_over_time(tidegate_is_leader[1m]) >= 3")
         yield server
-
-
-class Prometheus:
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}).raise_for_status()
-        return list(answer.json()["data"]["result"])
-
-    def wait_for(self, expression: str, seconds: float = 30) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                if self.query(expression):
-                    return
-            except httpx.HTTPError:
-                pass  # it is still starting
-            time.sleep(0.1)
-        pytest.fail(f"Prometheus had no row for {expression} within {seconds} s")
 
 
 @contextmanager
@@ -298,25 +267,6 @@ def serve(snapshot_of: Callable[[], Snapshot]) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-@contextmanager
-def scraping(target: str, folder: Path) -> Iterator[Prometheus]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = {
-        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
-        "scrape_configs": [{"job_name": "tidegate", "static_configs": [{"targets": [target]}]}],
-    }
-    (folder / "prometheus.yml").write_text(json.dumps(config))
-    command = [PROMETHEUS, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    with (folder / "log").open("wb") as log:
-        child = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
-    try:
-        yield Prometheus(f"http://127.0.0.1:{port}")
-    finally:
-        child.terminate()
-        child.wait(timeout=10)
 
 
 @needs_prometheus

@@ -1,0 +1,214 @@
+"""`tidegate demo`: AwesomeShoes, start to finish, on the embedded store and a clock that follows the story.
+
+The customers are invented (`demo_traffic`); all else is the code of production, and every number is measured.
+"""
+
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from threading import current_thread, main_thread
+
+import pyarrow as pa
+import uvicorn
+from pyarrow import parquet
+from rich.console import Console
+
+import policies
+from policies.policy import Policy
+from service import evidence
+from service.api import create_app
+from service.checkpoints import Checkpoint
+from service.demo_account import Scene, accuracies, check, first_accuracy
+from service.demo_play import Play
+from service.demo_summary import Places, tell_end
+from service.demo_telling import Teller
+from service.demo_traffic import STORY, Chapter, story
+from service.errors import ServiceError
+from service.first_model import train_first
+from service.house import House, joiner_of, open_house, worker_of
+from service.launchers import launch_here
+from service.references import reference_file
+from service.replay import FileClock
+from service.serve import GRACE_SECONDS, OpenToAll
+from service.settings import Durability, Settings
+from service.train_files import Outcome
+
+POLICY = Path(policies.__file__).with_name("examples") / "awesomeshoes-demo.yaml"
+BEGINS = datetime(2026, 11, 2, tzinfo=UTC)
+
+
+class FolderInUse(ServiceError):
+    """The folder for the demo's data holds something."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} is not empty, and the demo begins a new story: give --data-dir an empty folder")
+
+
+def run_demo(
+    console: Console,
+    data_dir: Path | None,
+    *,
+    serve: bool,
+    host: str,
+    port: int,
+    chapters: Sequence[Chapter] = STORY,
+) -> int:
+    """Play and tell the story; 0 if it kept its promises, 1 if not. The first chapter trains the first model.
+
+    With `serve` and a terminal the console is served afterwards, until Ctrl-C. The data go to `data_dir`, which must
+    be empty, or to a folder that is removed at the end.
+
+    Raises:
+        FolderInUse, OpenToAll, StoreError: it cannot start; the message says what to do.
+    """
+    serve = serve and console.is_terminal
+    if serve and not _is_loopback(host):
+        raise OpenToAll(host)
+    with _folder(data_dir) as folder, _ending():
+        settings = _settings(folder, host, port)
+        clock = FileClock()
+        with open_house(settings, clock) as house, _listener(host, port, wanted=serve) as listener:
+            url = f"http://{host}:{listener.getsockname()[1]}" if listener else ""
+            kept = _tell(console, house, clock, chapters, Places(url, folder, is_kept=data_dir is not None))
+            if listener:
+                _serve(console, house, listener, url)
+    return 0 if kept else 1
+
+
+def _tell(console: Console, house: House, clock: FileClock, chapters: Sequence[Chapter], places: Places) -> bool:
+    """The whole story and its end; whether every promise was kept."""
+    (state,) = house.policies.states().values()
+    teller = Teller(console, state.policy)
+    teller.tell_beginning(state.file, places.folder, is_kept=places.is_kept)
+    play = Play(house, clock, state.policy, _launcher(house, teller, state.policy.model))
+    try:
+        scenes = list(_scenes(house, clock, state.policy, play, teller, chapters))
+        measured = accuracies(house, state.policy, scenes)
+        promises = check(scenes, measured, state.policy)
+    finally:
+        with teller.bar("Evidently writes the report of the retraining", None):
+            evidence.wait()
+    tell_end(teller, house, state.policy, scenes, measured, promises, places)
+    return all(promise.is_kept for promise in promises)
+
+
+def _scenes(
+    house: House, clock: FileClock, policy: Policy, play: Play, teller: Teller, chapters: Sequence[Chapter]
+) -> Iterator[Scene]:
+    worker, joiner = worker_of(house), joiner_of(house)
+    worker.acquire()
+    for place, (chapter, rows) in enumerate(story(BEGINS, chapters=chapters)):
+        ends = [rows.column("timestamp")[at].as_py() for at in (0, -1)]
+        scene = Scene(chapter, ends[0], ends[1])
+        teller.open_scene(scene)
+        if place:
+            scene = Scene(chapter, *ends, teller.follow(play.perform(rows, worker, joiner), rows.num_rows))
+            teller.close_scene(scene)
+        else:
+            clock.now = ends[1]
+            _train_first(house, policy, play, teller, rows)
+        yield scene
+    joiner.release()
+    worker.release()
+
+
+def _train_first(house: House, policy: Policy, play: Play, teller: Teller, rows: pa.Table) -> None:
+    noted: list[Checkpoint] = []
+    with teller.bar("training the first model", None):
+        version = train_first(house, play.registry, policy, rows, house.clock(), noted.append)
+    taught = parquet.read_table(reference_file(house.settings.data_dir, policy.model, version))
+    baseline = house.ledger.baseline(policy.model, version)
+    if baseline is None:
+        raise AssertionError("a champion has a baseline")
+    teller.tell_first(noted, first_accuracy(taught, version), baseline)
+
+
+def _launcher(house: House, teller: Teller, model: str) -> Callable[[Path, Callable[[Checkpoint], None]], Outcome]:
+    """Runs a training in this process, and tells it as it goes."""
+
+    def launch(folder: Path, note: Callable[[Checkpoint], None]) -> Outcome:
+        retraining = house.ledger.retrainings(model, 1)[0]
+        decision = house.ledger.decision(model, retraining.decision)
+        if decision is not None:
+            teller.tell_opened(decision, retraining)
+
+        def tell(checkpoint: Checkpoint) -> None:
+            note(checkpoint)
+            teller.tell_checkpoint(checkpoint)
+
+        return launch_here(folder, tell)
+
+    return launch
+
+
+def _settings(folder: Path, host: str, port: int) -> Settings:
+    policy_files = folder / "policies.d"
+    policy_files.mkdir()
+    shutil.copyfile(POLICY, policy_files / "awesomeshoes-assistant.yaml")
+    return Settings(
+        data_dir=folder, policies=policy_files, partitions=1, durability=Durability("everysec"), host=host, port=port
+    )
+
+
+@contextmanager
+def _folder(data_dir: Path | None) -> Iterator[Path]:
+    if data_dir is None:
+        with tempfile.TemporaryDirectory(prefix="tidegate-demo-") as folder:
+            yield Path(folder)
+        return
+    data_dir.mkdir(parents=True, exist_ok=True)
+    if any(data_dir.iterdir()):
+        raise FolderInUse(data_dir)
+    yield data_dir.absolute()
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """SIGTERM ends like Ctrl-C does: the store is stopped, and a temporary folder removed."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _listener(host: str, port: int, *, wanted: bool) -> Iterator[socket.socket | None]:
+    """Listens from the start, so that the links that are told are the ones that work; on any port if this one is taken."""
+    if not wanted:
+        yield None
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError:
+        listener = socket.create_server((host, 0), family=family)
+    with listener:
+        yield listener
+
+
+def _serve(console: Console, house: House, listener: socket.socket, url: str) -> None:
+    config = uvicorn.Config(
+        create_app(house), log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
+    )
+    console.print(f"\n  The console: {url}   (Ctrl-C ends)", style="bold", highlight=False)
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        console.print("\n  The end.", highlight=False)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,168 @@
+"""Demo account: what a played story came to, and whether it kept its promises; all of it read from what was recorded."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from policies.decision import CONDITION_CODES, TRIGGER_CODES
+from policies.policy import Policy
+from service.demo_play import Tick
+from service.demo_traffic import INTENTS, PHASES, Chapter
+from service.house import House
+from service.records import Evaluation, Retraining
+
+SPOILT = "returns"
+"""The intent that the story changes."""
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+Reason = Mapping[str, Any]
+"""One reason as the ledger keeps it; its fields are those of `policies.decision.Reason`."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A chapter as it was played; the first one, which only trains, has no ticks."""
+
+    chapter: Chapter
+    begins: datetime
+    ends: datetime
+    ticks: tuple[Tick, ...] = ()
+
+    @property
+    def is_broken(self) -> bool:
+        return PHASES[self.chapter.phase].is_broken
+
+    @property
+    def is_changed(self) -> bool:
+        return PHASES[self.chapter.phase].offers_instant_exchange
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one trigger answered for one segment, with its conditions; a met condition speaks against it."""
+
+    trigger: Reason
+    conditions: tuple[Reason, ...]
+
+    @property
+    def asks(self) -> bool:
+        return bool(self.trigger["met"])
+
+    @property
+    def is_ready(self) -> bool:
+        return self.asks and not any(c["met"] for c in self.conditions)
+
+    @property
+    def is_near(self) -> bool:
+        """Its size or its evidence is there."""
+        return not all(c["met"] for c in self.conditions if c["code"] in CONDITION_CODES[:2])
+
+
+def read_answers(reasons: Iterable[Reason]) -> tuple[list[Answer], list[Reason]]:
+    """The triggers' answers, those that ask or come near first, and the reasons to wait."""
+    answers: list[Answer] = []
+    holds: list[Reason] = []
+    for reason in reasons:
+        if reason["code"] in TRIGGER_CODES:
+            answers.append(Answer(reason, ()))
+        elif answers and answers[-1].trigger["code"] != "manual":
+            answers[-1] = Answer(answers[-1].trigger, (*answers[-1].conditions, reason))
+        else:
+            holds.append(reason)
+    asked = [answer for answer in answers if answer.trigger["code"] != "manual"]
+    return sorted(asked, key=lambda a: (not a.is_ready, not a.asks, not a.is_near)), holds
+
+
+def held_by(evaluation: Evaluation) -> tuple[str, ...]:
+    """The codes of the reasons to wait that stand."""
+    return tuple(sorted({hold["code"] for hold in read_answers(evaluation.reasons)[1] if hold["met"]}))
+
+
+def would_retrain(evaluation: Evaluation) -> bool:
+    """Whether the broken data alone stood between what was asked and a retraining."""
+    answers, _ = read_answers(evaluation.reasons)
+    return any(answer.is_ready for answer in answers) and held_by(evaluation) == ("data_fault",)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Labelled rows of one version in one time, and how often it was right where it said each intent, and in `all`."""
+
+    says: str
+    version: str
+    rows: Mapping[str, int]
+    right: Mapping[str, float]
+
+
+def accuracies(house: House, policy: Policy, scenes: Sequence[Scene]) -> list[Accuracy]:
+    """The first version before the change and after it, then each later one; slices of a broken feed count for none."""
+    rows = house.archive.labelled(policy.model, _EARLIEST, _LATEST)
+    rows = rows.filter(pc.is_valid(rows.column("label")))
+    seconds = int(policy.window.slice.total_seconds())
+    starts = pc.cast(rows.column("timestamp"), pa.int64()).to_numpy() // 1_000_000 // seconds * seconds
+    rows = rows.filter(pa.array(~np.isin(starts, list(house.ledger.faulty_slices(policy.model)))))
+    changed = next((scene.begins for scene in scenes if scene.is_changed), _LATEST)
+    releases = house.ledger.releases(policy.model)
+    is_first = pc.equal(rows.column("model_version"), releases[0].version)
+    is_before = pc.less(rows.column("timestamp"), pa.scalar(changed))
+    parts = [("before the change", releases[0].version, pc.and_(is_first, is_before))]
+    parts += [("after the change", releases[0].version, pc.and_(is_first, pc.invert(is_before)))]
+    later = dict.fromkeys(release.version for release in releases if release.kind == "release")
+    parts += [("after its release", v, pc.equal(rows.column("model_version"), v)) for v in later]
+    return [_accuracy(says, version, rows.filter(mask)) for says, version, mask in parts]
+
+
+def first_accuracy(rows: pa.Table, version: str) -> Accuracy:
+    """Of a baseline's rows: each was predicted by a model that had not seen it."""
+    return _accuracy("out of fold", version, rows)
+
+
+def _accuracy(says: str, version: str, rows: pa.Table) -> Accuracy:
+    said = np.asarray(rows.column("prediction").to_pylist(), dtype=np.str_)
+    is_right = said == np.asarray(rows.column("label").to_pylist(), dtype=np.str_)
+    masks = {"all": np.ones(len(said), bool)} | {intent: said == intent for intent in INTENTS}
+    counts = {name: int(mask.sum()) for name, mask in masks.items()}
+    return Accuracy(says, version, counts, {n: float(is_right[m].mean()) for n, m in masks.items() if counts[n]})
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Something that the story says will happen, and whether it did."""
+
+    says: str
+    is_kept: bool
+
+
+def check(scenes: Sequence[Scene], measured: Sequence[Accuracy], policy: Policy) -> list[Promise]:
+    """Every promise of the story, held against what was recorded."""
+    quiet = [tick for scene in scenes if not scene.is_changed for tick in scene.ticks]
+    broken = [tick for scene in scenes if scene.is_broken for tick in scene.ticks]
+    changed = [tick for scene in scenes if scene.is_changed for tick in scene.ticks]
+    held = [tick for tick in broken if "data_fault" in held_by(tick.evaluation)]
+    released = [r for r in retrainings(changed) if r.state == "released"]
+    before, *_, after = (m.right.get(SPOILT, 0.0) for m in measured)
+    back = before - after <= policy.performance.max_drop and len(measured) > 2
+    rolled_back = any(tick.turn.rollback for scene in scenes for tick in scene.ticks)
+    return [
+        Promise("nothing was retrained while nothing had changed", not retrainings(quiet)),
+        Promise("the broken feed was reported as a fault (data_fault)", bool(held)),
+        Promise("the fault held back what drift had asked for", any(_asks(tick) for tick in held)),
+        Promise("nothing was retrained while the feed was broken", not retrainings(broken)),
+        Promise("the drift led to a retraining that passed the gate and was released", bool(released)),
+        Promise(f"accuracy in intent={SPOILT} came back, to {policy.performance.max_drop:.0%} at the most below", back),
+        Promise("the release stood its watch: nothing was rolled back", bool(released) and not rolled_back),
+    ]
+
+
+def retrainings(ticks: Iterable[Tick]) -> list[Retraining]:
+    """What was retrained, in order."""
+    return [tick.turn.retraining for tick in ticks if tick.turn.retraining]
+
+
+def _asks(tick: Tick) -> bool:
+    return any(answer.asks for answer in read_answers(tick.evaluation.reasons)[0])

@@ -60,7 +60,8 @@ class History:
     """What was known before this evaluation.
 
     `runs`: for each condition, like `performance:intent=returns` or `drift:all`, how many evaluations in a row it was
-    exceeded. `in_flight`: the retraining that runs now. `retrainings`: the started ones, at least of the budget's span.
+    exceeded. `in_flight`: the retraining that runs now. `labels_since_attempt`: new labels since the last one, if that
+    brought no better model. `retrainings`: the started ones, at least of the budget's span.
     `fault_open`: the last evaluation saw broken data; `fault_quiet_since`: when the last fault ended, None for never.
     `approved`: a person agreed to the retraining that is proposed. `rejected_until`: a person refused until then.
     """
@@ -69,6 +70,7 @@ class History:
     in_flight: str | None = None
     retrainings: tuple[Attempt, ...] = ()
     last_finished_at: datetime | None = None
+    labels_since_attempt: int | None = None
     fault_open: bool = False
     fault_quiet_since: datetime | None = None
     approved: bool = False

@@ -107,13 +107,18 @@ def frozen(moment: Moment) -> Reason:
 
 
 def no_expected_gain(moment: Moment) -> Reason:
-    """A fresh twin that is clearly worse than the stale one: more losses than wins by two standard errors."""
+    """The last attempt brought nothing and little is new since; or a fresh twin is clearly worse than the stale one."""
+    since, needed = moment.history.labels_since_attempt, moment.policy.retrain.requires.labelled_rows
+    if since is not None and since < needed:
+        text = f"the last attempt brought no better model; {since} of {needed} new labels have come since"
+        return Reason("no_expected_gain", True, None, None, float(since), float(needed), text)
     twin = moment.readings.twin
     if twin is None or twin.labelled < TWIN_LABELS:
         seen = float(twin.labelled) if twin else None
         text = f"no fresh twin was judged on {TWIN_LABELS} labels yet"
         return Reason("no_expected_gain", False, None, None, seen, float(TWIN_LABELS), text)
     behind, margin = twin.losses - twin.wins, 2 * math.sqrt(twin.wins + twin.losses)
+    # Clearly: more losses than wins by two standard errors.
     text = f"a fresh twin won {twin.wins} and lost {twin.losses} rows; {margin:.0f} more losses than wins would say no"
     return Reason("no_expected_gain", behind > margin, None, None, float(behind), margin, text)
 

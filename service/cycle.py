@@ -53,7 +53,7 @@ class Cycle:
         seen = self._seen(policy, baseline, profiles, labelled, retrainings)
         if (before.seen, before.version) == (seen, version):
             return None
-        last = _carried(before, version)
+        last = replace(_carried(before, version), labels=int(sum(p[0, 0] for p in labelled.values())))
         faulty = house.ledger.faulty_slices(model)
         last = self._twins.step(policy, last, labelled, faulty)
         at = datetime.fromtimestamp(closed, tz=UTC)
@@ -101,6 +101,7 @@ class Cycle:
             last_finished_at=max((r.finished_at for r in retrainings if r.finished_at), default=None),
             fault_open=last.fault_open,
             fault_quiet_since=last.fault_quiet_since,
+            labels_since_attempt=_labels_since(last, retrainings),
             approved=approval is not None,
             rejected_until=refusal.at + HEARTBEAT if refusal else None,
             manual=ManualRequest(manual.who, manual.why, manual.at) if manual else None,
@@ -190,3 +191,11 @@ def _summary(decision: Decision) -> str:
 def _fault_names(readings: Readings, assessment: Assessment) -> set[str]:
     cells = zip(*assessment.quality.cells.nonzero(), strict=True)
     return {f"{readings.segments[s]}: {readings.quality.columns[c]} {FAULT_KINDS[k]}" for s, c, k in cells}
+
+
+def _labels_since(last: Evaluation, retrainings: list[Retraining]) -> int | None:
+    """New labels since the newest retraining, where it was this champion's and brought no better model."""
+    newest = retrainings[0] if retrainings else None
+    if newest is None or newest.champion != last.version or newest.state not in {"refused", "failed"}:
+        return None
+    return last.labels - newest.labels_seen

@@ -9,10 +9,12 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from threading import current_thread, main_thread
+from typing import cast
 
 import pyarrow as pa
 import uvicorn
@@ -20,8 +22,8 @@ from pyarrow import parquet
 from rich.console import Console
 
 import policies
+from monitors.baselines import Baseline
 from policies.policy import Policy
-from service import evidence
 from service.api import create_app
 from service.checkpoints import Checkpoint
 from service.demo_account import Scene, accuracies, check, first_accuracy
@@ -92,8 +94,10 @@ def _tell(console: Console, house: House, clock: FileClock, chapters: Sequence[C
         measured = accuracies(house, state.policy, scenes)
         promises = check(scenes, measured, state.policy)
     finally:
-        with teller.bar("Evidently writes the report of the retraining", None):
-            evidence.wait()
+        teller.say()
+        teller.say("Evidently writes the report of what was retrained on, for a person to read ...")
+        with teller.bar("writing the report", None):
+            play.loop.reports.wait()
     tell_end(teller, house, state.policy, scenes, measured, promises, places)
     return all(promise.is_kept for promise in promises)
 
@@ -104,14 +108,14 @@ def _scenes(
     worker, joiner = worker_of(house), joiner_of(house)
     worker.acquire()
     for place, (chapter, rows) in enumerate(story(BEGINS, chapters=chapters)):
-        ends = [rows.column("timestamp")[at].as_py() for at in (0, -1)]
-        scene = Scene(chapter, ends[0], ends[1])
+        begins, ends = (rows.column("timestamp")[at].as_py() for at in (0, -1))
+        scene = Scene(chapter, begins, ends)
         teller.open_scene(scene)
         if place:
-            scene = Scene(chapter, *ends, teller.follow(play.perform(rows, worker, joiner), rows.num_rows))
+            scene = replace(scene, ticks=teller.follow(play.perform(rows, worker, joiner), rows.num_rows))
             teller.close_scene(scene)
         else:
-            clock.now = ends[1]
+            clock.now = ends
             _train_first(house, policy, play, teller, rows)
         yield scene
     joiner.release()
@@ -123,9 +127,7 @@ def _train_first(house: House, policy: Policy, play: Play, teller: Teller, rows:
     with teller.bar("training the first model", None):
         version = train_first(house, play.registry, policy, rows, house.clock(), noted.append)
     taught = parquet.read_table(reference_file(house.settings.data_dir, policy.model, version))
-    baseline = house.ledger.baseline(policy.model, version)
-    if baseline is None:
-        raise AssertionError("a champion has a baseline")
+    baseline = cast("Baseline", house.ledger.baseline(policy.model, version))  # no champion is without one
     teller.tell_first(noted, first_accuracy(taught, version), baseline)
 
 
@@ -138,11 +140,16 @@ def _launcher(house: House, teller: Teller, model: str) -> Callable[[Path, Calla
         if decision is not None:
             teller.tell_opened(decision, retraining)
 
+        noted: list[Checkpoint] = []
+
         def tell(checkpoint: Checkpoint) -> None:
             note(checkpoint)
+            noted.append(checkpoint)
             teller.tell_checkpoint(checkpoint)
 
-        return launch_here(folder, tell)
+        outcome = launch_here(folder, tell)
+        teller.tell_trained(noted, outcome)
+        return outcome
 
     return launch
 
@@ -183,7 +190,7 @@ def _ending() -> Iterator[None]:
 
 @contextmanager
 def _listener(host: str, port: int, *, wanted: bool) -> Iterator[socket.socket | None]:
-    """Listens from the start, so that the links that are told are the ones that work; on any port if this one is taken."""
+    """Listens from the start, so that every link that is told works; on any free port if this one is taken."""
     if not wanted:
         yield None
         return

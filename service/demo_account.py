@@ -1,4 +1,4 @@
-"""Demo account: what a played story came to, and whether it kept its promises; all of it read from what was recorded."""
+"""Demo account: what a played story came to, and whether it kept its promises; all read from what was recorded."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from policies.decision import CONDITION_CODES, TRIGGER_CODES
+from policies.decision import TRIGGER_CODES
 from policies.policy import Policy
 from service.demo_play import Tick
 from service.demo_traffic import INTENTS, PHASES, Chapter
@@ -58,13 +58,14 @@ class Answer:
         return self.asks and not any(c["met"] for c in self.conditions)
 
     @property
-    def is_near(self) -> bool:
-        """Its size or its evidence is there."""
-        return not all(c["met"] for c in self.conditions if c["code"] in CONDITION_CODES[:2])
+    def nearness(self) -> float:
+        """The share of the needed evidence that is there."""
+        found = next((c for c in self.conditions if c["code"] == "evidence_below_threshold"), None)
+        return (found["observed"] or 0.0) / found["limit"] if found and found["limit"] else 0.0
 
 
 def read_answers(reasons: Iterable[Reason]) -> tuple[list[Answer], list[Reason]]:
-    """The triggers' answers, those that ask or come near first, and the reasons to wait."""
+    """The triggers' answers, the nearest to a retraining first, and the reasons to wait."""
     answers: list[Answer] = []
     holds: list[Reason] = []
     for reason in reasons:
@@ -75,7 +76,7 @@ def read_answers(reasons: Iterable[Reason]) -> tuple[list[Answer], list[Reason]]
         else:
             holds.append(reason)
     asked = [answer for answer in answers if answer.trigger["code"] != "manual"]
-    return sorted(asked, key=lambda a: (not a.is_ready, not a.asks, not a.is_near)), holds
+    return sorted(asked, key=lambda a: (not a.is_ready, not a.asks, -a.nearness)), holds
 
 
 def held_by(evaluation: Evaluation) -> tuple[str, ...]:
@@ -147,6 +148,7 @@ def check(scenes: Sequence[Scene], measured: Sequence[Accuracy], policy: Policy)
     released = [r for r in retrainings(changed) if r.state == "released"]
     before, *_, after = (m.right.get(SPOILT, 0.0) for m in measured)
     back = before - after <= policy.performance.max_drop and len(measured) > 2
+    allowed = 100 * policy.performance.max_drop
     rolled_back = any(tick.turn.rollback for scene in scenes for tick in scene.ticks)
     return [
         Promise("nothing was retrained while nothing had changed", not retrainings(quiet)),
@@ -154,7 +156,7 @@ def check(scenes: Sequence[Scene], measured: Sequence[Accuracy], policy: Policy)
         Promise("the fault held back what drift had asked for", any(_asks(tick) for tick in held)),
         Promise("nothing was retrained while the feed was broken", not retrainings(broken)),
         Promise("the drift led to a retraining that passed the gate and was released", bool(released)),
-        Promise(f"accuracy in intent={SPOILT} came back, to {policy.performance.max_drop:.0%} at the most below", back),
+        Promise(f"accuracy in {policy.task.target}={SPOILT} came back, to within {allowed:.0f} points of before", back),
         Promise("the release stood its watch: nothing was rolled back", bool(released) and not rolled_back),
     ]
 

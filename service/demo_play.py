@@ -1,4 +1,4 @@
-"""Demo play: a story served, labelled late and watched over, on a clock that follows it. The loop is production's own."""
+"""Demo play: a story is served, labelled late and watched over, by the loop of production on a clock that follows it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Play:
     def __init__(self, house: House, clock: FileClock, policy: Policy, launch: Launch) -> None:
         self.registry = Registry(house.settings.data_dir)
         self._house, self._clock, self._policy = house, clock, policy
-        self._loop = Loop(house, self.registry, launch)
+        self.loop = Loop(house, self.registry, launch)
         self._unlabelled = _LABELS.empty_table()
         self._batches = 0
 
@@ -57,7 +57,7 @@ class Play:
             labels = self._send_labels()
             worker.step()
             joiner.step(now)
-            turn = self._loop.step(model)
+            turn = self.loop.step(model)
             unlabelled = self._unlabelled.num_rows
             yield Tick(now, part.num_rows, labels, unlabelled, turn, ledger.evaluation(model), ledger.watch(model))
 
@@ -93,4 +93,4 @@ class Play:
             table = arrived.append_column("outcome", pa.nulls(due.num_rows, pa.string()))
             key = f"labels-{self._batches}"
             self._house.ingest.accept_labels(self._policy.model, Batch(table), key, key, now)
-        return due.num_rows
+        return int(due.num_rows)

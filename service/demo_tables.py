@@ -54,7 +54,7 @@ def answers_table(evaluation: Evaluation) -> Table:
 
 def segments_table(evaluation: Evaluation) -> Table:
     """The segments of one column: state, accuracy by labels, and the column that moved most."""
-    table = _table("segment", "state", "accuracy", "of baseline", "drop", "strongest drift", right=3)
+    table = _table("segment", "state", "accuracy", "in baseline", "drop (points)", "strongest drift", right=3)
     for read in evaluation.segments:
         if "," in read["segment"] or read["state"] == "blind":
             continue
@@ -67,7 +67,7 @@ def segments_table(evaluation: Evaluation) -> Table:
 
 def curated_table(manifest: Mapping[str, Any]) -> Table:
     """The parts of the labelled rows, and what each is for."""
-    says = {"validation": "chooses the checkpoint", "holdout": "judges at the gate; no model learns from it"}
+    says = {"validation": "chooses the checkpoint", "holdout": "judges at the gate"}
     table = _table("part", "rows", "from", "until", "what for", right=1)
     for name, part in manifest["parts"].items():
         begins, ends = (datetime.fromisoformat(part[end]) for end in ("from", "until"))
@@ -79,7 +79,7 @@ def curated_table(manifest: Mapping[str, Any]) -> Table:
 def gate_table(retraining: Retraining) -> Table:
     """Champion against challenger on the same unseen rows, for the segments of one column."""
     names = f"champion {retraining.champion}", f"challenger {retraining.version}"
-    table = _table("segment", "unseen rows", *names, "gain", "answer", right=4)
+    table = _table("segment", "unseen rows", *names, "gain (points)", "answer", right=4)
     for found in retraining.verdict["segments"]:
         if "," not in found["name"]:
             shown = _percent(found["champion"]), _percent(found["challenger"]), _points(found["gain"])
@@ -118,7 +118,7 @@ def promises_table(promises: Iterable[Promise]) -> Table:
 
 def _table(*names: str, right: int | None = None) -> Table:
     """`right`: how many columns after the first hold numbers; all, where not said."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
     numbers = len(names) if right is None else right
     for place, name in enumerate(names):
         table.add_column(name, justify="right" if 0 < place <= numbers else "left", overflow="fold")

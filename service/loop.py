@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from service import evidence
 from service.cycle import Cycle
+from service.evidence import Reports
 from service.house import House
 from service.launchers import launch_here
 from service.records import DecisionRecord, Release, Retraining
@@ -26,13 +26,21 @@ class Loop:
     """One step after the other, in one thread; the leader's alone."""
 
     def __init__(
-        self, house: House, registry: Registry, launch: Launch = launch_here, *, can_retrain: bool = True
+        self,
+        house: House,
+        registry: Registry,
+        launch: Launch = launch_here,
+        *,
+        can_retrain: bool = True,
+        makes_reports: bool = True,
     ) -> None:
         self._house = house
         self._registry = registry
         self._cycle = Cycle(house)
         self._retrainer = Retrainer(house, registry, launch)
         self._can_retrain = can_retrain
+        self._makes_reports = makes_reports
+        self.reports = Reports()
 
     def step(self, model: str) -> Turn:
         """Evaluate a model, and do at once what was decided."""
@@ -52,8 +60,8 @@ class Loop:
         if decision is None or decision.action != "retrain" or not self._can_retrain:
             return Turn(decision, rollback=rollback)
         opened = open_retraining(self._house, decision)
-        if opened is not None:
-            evidence.start(self._house, decision)
+        if opened is not None and self._makes_reports:
+            self.reports.ask(self._house, decision)
         return Turn(decision, rollback=rollback, opened=opened)
 
     def finish(self, model: str) -> Retraining | None:

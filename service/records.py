@@ -24,7 +24,8 @@ class Retraining:
     """One retraining from decision to end.
 
     `state` is requested, training, judging, released, refused, failed or cancelled; `reasons` are the codes that opened
-    it; `verdict` the gate's answer as plain values; `labelled_rows` how many rows it learnt from.
+    it; `verdict` the gate's answer as plain values; `labelled_rows` how many rows it learnt from,
+    `labels_seen` how many labels the champion had when it was opened.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Retraining:
     change_started: datetime | None = None
     finished_at: datetime | None = None
     labelled_rows: int = 0
+    labels_seen: int = 0
     version: str = ""
     checkpoints: tuple[Mapping[str, Any], ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class Evaluation:
     faults: tuple[str, ...] = ()
     twin: tuple[tuple[int, int], ...] = ()
     twin_labels: int = 0
+    labels: int = 0
     action: str = ""
     decision: str = ""
     kept_at: datetime | None = None

@@ -90,7 +90,16 @@ Progress = Callable[[int, Account], None]
 class Replay:
     """One file through one house."""
 
-    def __init__(self, house: House, clock: FileClock, policy: Policy, rows: pa.Table, options: Options) -> None:
+    def __init__(
+        self,
+        house: House,
+        clock: FileClock,
+        policy: Policy,
+        rows: pa.Table,
+        options: Options,
+        *,
+        makes_reports: bool = False,
+    ) -> None:
         if not 100 <= options.start < rows.num_rows:
             raise BadReplay(
                 f"--start {options.start}: allowed are 100 to {rows.num_rows - 1}, one less than the file's rows"
@@ -104,7 +113,7 @@ class Replay:
         share = np.random.default_rng(options.seed).random(rows.num_rows)
         self._labelled = share < options.label_share
         self._registry = Registry(house.settings.data_dir)
-        self._loop = Loop(house, self._registry, can_retrain=options.every is not None)
+        self._loop = Loop(house, self._registry, can_retrain=options.every is not None, makes_reports=makes_reports)
         self.account = Account(rows.num_rows)
         self._open_faults: dict[str, dict[str, Any]] = {}
 
@@ -127,6 +136,7 @@ class Replay:
                 progress(end, self.account)
         joiner.release()
         worker.release()
+        self._loop.reports.wait()
         return self.account
 
     def _steps(self) -> Iterator[tuple[int, int, datetime]]:

@@ -58,6 +58,7 @@ def open_retraining(house: House, decision: DecisionRecord) -> Retraining | None
         reasons=tuple(sorted({r["code"] for r in decision.reasons if r["met"] and r["code"] in TRIGGER_CODES})),
         segments=decision.triggers,
         change_started=decision.change_started,
+        labels_seen=house.ledger.evaluation(decision.model).labels,
     )
     if not house.ledger.open_retraining(retraining):
         return None

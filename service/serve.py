@@ -83,6 +83,8 @@ def _deciding(house: House, stop: Event) -> Iterator[Jobs]:
         yield jobs
     finally:
         stop.set()
+        if loop is not None:
+            loop.reports.close()
         jobs.stop()
 
 

@@ -17,7 +17,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from policies.errors import PolicyInvalid
 from policies.parse import parse
 from policies.policy import Policy
-from service import evidence
 from service.house import open_house
 from service.replay import Account, BadReplay, FileClock, Options, Replay
 from service.settings import Durability, Settings
@@ -45,8 +44,7 @@ def run(options: argparse.Namespace) -> int:
             label_horizon=timedelta(days=36_500),
         )
         with open_house(settings, clock) as house:
-            account = _show(Replay(house, clock, policy, rows, chosen), console)
-        evidence.wait()
+            account = _show(Replay(house, clock, policy, rows, chosen, makes_reports=bool(options.data_dir)), console)
     if options.json:
         sys.stdout.write(json.dumps(account.as_json(), indent=2) + "\n")
     else:

@@ -26,6 +26,8 @@ from service.readings_view import segments_view
 from service.records import DecisionRecord, Evaluation, Retraining
 from service.twins import TEST_LABELS, Twins
 
+LATE_SLICES = 200
+"""Rows that arrive later than into the newest so many slices do not cause an evaluation of their own."""
 HEARTBEAT = timedelta(days=1)
 """A decision that changes nothing is kept at least this often."""
 
@@ -50,10 +52,11 @@ class Cycle:
         labelled = house.cells.load_labelled(baseline)
         retrainings = house.ledger.retrainings(model)
         before = house.ledger.evaluation(model)
-        seen = self._seen(policy, baseline, profiles, labelled, retrainings)
+        labels = int(sum(profile[0, 0] for profile in labelled.values()))
+        seen = self._seen(policy, baseline, profiles, labels, retrainings)
         if (before.seen, before.version) == (seen, version):
             return None
-        last = replace(_carried(before, version), labels=int(sum(p[0, 0] for p in labelled.values())))
+        last = replace(_carried(before, version), labels=labels)
         faulty = house.ledger.faulty_slices(model)
         last = self._twins.step(policy, last, labelled, faulty)
         at = datetime.fromtimestamp(closed, tz=UTC)
@@ -79,16 +82,14 @@ class Cycle:
         policy: Policy,
         baseline: Baseline,
         profiles: Mapping[int, FloatArray],
-        labelled: Mapping[int, FloatArray],
+        labels: int,
         retrainings: list[Retraining],
     ) -> str:
         """What a decision depends on: when it has not changed, nothing is evaluated, and no run grows."""
-        rows = [sum(float(p[0, 0]) for p in some.values()) for some in (profiles, labelled)]
+        rows = sum(float(profiles[start][0, 0]) for start in sorted(profiles)[-LATE_SLICES:])
         wishes = [self._house.ledger.request(policy.model, verb) for verb in ("retrain", "approve", "reject")]
         states = [(r.id, r.state) for r in retrainings[:1]]
-        said = msgspec.json.encode(
-            [digest(policy), baseline.fingerprint, max(profiles, default=0), rows, wishes, states]
-        )
+        said = [digest(policy), baseline.fingerprint, max(profiles, default=0), rows, labels, wishes, states]
         return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
     def _history(self, model: str, last: Evaluation, retrainings: list[Retraining]) -> History:

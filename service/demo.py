@@ -89,15 +89,18 @@ def _tell(console: Console, house: House, clock: FileClock, chapters: Sequence[C
     teller = Teller(console, state.policy)
     teller.tell_beginning(state.file, places.folder, is_kept=places.is_kept)
     play = Play(house, clock, state.policy, _launcher(house, teller, state.policy.model))
+    reports = play.loop.reports
     try:
         scenes = list(_scenes(house, clock, state.policy, play, teller, chapters))
-        measured = accuracies(house, state.policy, scenes)
-        promises = check(scenes, measured, state.policy)
+        if house.ledger.retrainings(state.policy.model):
+            teller.say()
+            teller.say("Evidently writes its report of what was retrained on, for a person to read ...")
+            with teller.bar("writing the report", None):
+                reports.wait()
     finally:
-        teller.say()
-        teller.say("Evidently writes the report of what was retrained on, for a person to read ...")
-        with teller.bar("writing the report", None):
-            play.loop.reports.wait()
+        reports.close()
+    measured = accuracies(house, state.policy, scenes)
+    promises = check(scenes, measured, state.policy)
     tell_end(teller, house, state.policy, scenes, measured, promises, places)
     return all(promise.is_kept for promise in promises)
 
@@ -177,15 +180,16 @@ def _folder(data_dir: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def _ending() -> Iterator[None]:
-    """SIGTERM ends like Ctrl-C does: the store is stopped, and a temporary folder removed."""
+    """SIGTERM and a closed terminal end like Ctrl-C does: the store is stopped, a temporary folder removed."""
     if current_thread() is not main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -76,12 +76,24 @@ def read_answers(reasons: Iterable[Reason]) -> tuple[list[Answer], list[Reason]]
         else:
             holds.append(reason)
     asked = [answer for answer in answers if answer.trigger["code"] != "manual"]
-    return sorted(asked, key=lambda a: (not a.is_ready, not a.asks, -a.nearness)), holds
+    return sorted(asked, key=_distance), holds
+
+
+def _distance(answer: Answer) -> tuple[bool, bool, int, float]:
+    """What asks is told in the order of the codes, what does not by its evidence."""
+    place = TRIGGER_CODES.index(answer.trigger["code"]) if answer.asks else 0
+    return not answer.is_ready, not answer.asks, place, -answer.nearness
 
 
 def held_by(evaluation: Evaluation) -> tuple[str, ...]:
     """The codes of the reasons to wait that stand."""
     return tuple(sorted({hold["code"] for hold in read_answers(evaluation.reasons)[1] if hold["met"]}))
+
+
+def asks(evaluation: Evaluation) -> tuple[str, ...]:
+    """The codes of the triggers that ask for a retraining, in any segment."""
+    answers, _ = read_answers(evaluation.reasons)
+    return tuple(dict.fromkeys(answer.trigger["code"] for answer in answers if answer.asks))
 
 
 def would_retrain(evaluation: Evaluation) -> bool:
@@ -153,7 +165,7 @@ def check(scenes: Sequence[Scene], measured: Sequence[Accuracy], policy: Policy)
     return [
         Promise("nothing was retrained while nothing had changed", not retrainings(quiet)),
         Promise("the broken feed was reported as a fault (data_fault)", bool(held)),
-        Promise("the fault held back what drift had asked for", any(_asks(tick) for tick in held)),
+        Promise("the fault held back what drift had asked for", any(asks(tick.evaluation) for tick in held)),
         Promise("nothing was retrained while the feed was broken", not retrainings(broken)),
         Promise("the drift led to a retraining that passed the gate and was released", bool(released)),
         Promise(f"accuracy in {policy.task.target}={SPOILT} came back, to within {allowed:.0f} points of before", back),
@@ -164,7 +176,3 @@ def check(scenes: Sequence[Scene], measured: Sequence[Accuracy], policy: Policy)
 def retrainings(ticks: Iterable[Tick]) -> list[Retraining]:
     """What was retrained, in order."""
     return [tick.turn.retraining for tick in ticks if tick.turn.retraining]
-
-
-def _asks(tick: Tick) -> bool:
-    return any(answer.asks for answer in read_answers(tick.evaluation.reasons)[0])

@@ -1,4 +1,4 @@
-"""Demo play: a story is served, labelled late and watched over, by the loop of production on a clock that follows it."""
+"""Demo play: a story is served, labelled late, and watched by the loop of production on a clock that follows it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

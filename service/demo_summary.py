@@ -6,8 +6,8 @@ from pathlib import Path
 
 from policies.policy import Policy
 from service import demo_tables
-from service.demo_account import Accuracy, Promise, Scene, held_by, retrainings
-from service.demo_telling import Teller, say_when
+from service.demo_account import Accuracy, Promise, Scene, asks, held_by, read_answers, retrainings
+from service.demo_telling import Teller, say_hours, say_when
 from service.evidence import folder_of
 from service.house import House
 from service.records import Retraining
@@ -40,13 +40,9 @@ def tell_end(
     if watched:
         teller.tell_watch(watched[-1])
     teller.title("What happened, and why")
-    for line in _tell_faults(scenes):
-        teller.say(line)
     done = retrainings(ticks)
-    for retraining in done:
-        teller.say(_tell_retraining(retraining))
-    if not done:
-        teller.say("No retraining: no decision asked for one.")
+    for line in [*_quiet_lines(scenes), *_ask_lines(scenes), *_fault_lines(scenes), *map(_retraining_line, done)]:
+        teller.say(f"- {line}")
     teller.say()
     teller.say("Accuracy by labels, where the model said each intent (slices of the broken feed left out):")
     teller.table(demo_tables.accuracy_table(measured, policy.task.target))
@@ -57,24 +53,42 @@ def tell_end(
     _tell_links(teller, house, policy, done, places)
 
 
-def _tell_faults(scenes: Sequence[Scene]) -> list[str]:
+def _quiet_lines(scenes: Sequence[Scene]) -> list[str]:
+    ticks = [tick for scene in scenes if not scene.is_changed for tick in scene.ticks]
+    asked = sum(asks(tick.evaluation) != () for tick in ticks)
+    return [f"While nothing changed: {len(ticks)} evaluations, of which {asked} asked for a retraining."]
+
+
+def _ask_lines(scenes: Sequence[Scene]) -> list[str]:
+    """When something asked for the first time, and what stood against it."""
+    ticks = [tick for scene in scenes for tick in scene.ticks]
+    first = next((tick for tick in ticks if asks(tick.evaluation)), None)
+    if first is None:
+        return ["Nothing asked for a retraining."]
+    answer = read_answers(first.evaluation.reasons)[0][0]
+    said = [c["text"] for c in answer.conditions if c["code"] == "size_below_threshold" or c["met"]]
+    since = next((f", {say_hours(s.begins, first.at)} after it began" for s in scenes if s.is_changed), "")
+    return [f"{say_when(first.at)}  {answer.trigger['code']} asked{since}: {'; '.join(said)}."]
+
+
+def _fault_lines(scenes: Sequence[Scene]) -> list[str]:
     said = []
     for scene in scenes:
         held = [tick for tick in scene.ticks if scene.is_broken and "data_fault" in held_by(tick.evaluation)]
         if held:
             reason = next(r for r in held[0].evaluation.reasons if r["code"] == "data_fault")
-            after = (held[0].at - scene.begins).total_seconds() / 3600
             said.append(
-                f"{say_when(held[0].at)}  data_fault, {after:.1f} h after the feed broke: {reason['text']}. "
-                f"It held {len(held)} of {len(scene.ticks)} evaluations; {len(retrainings(scene.ticks))} retrainings."
+                f"{say_when(held[0].at)}  data_fault, {say_hours(scene.begins, held[0].at)} after the feed broke: "
+                f"{reason['text']}. It stood in {len(held)} of {len(scene.ticks)} evaluations; "
+                f"retrainings: {len(retrainings(scene.ticks))}."
             )
     return said
 
 
-def _tell_retraining(retraining: Retraining) -> str:
+def _retraining_line(retraining: Retraining) -> str:
     return (
-        f"{say_when(retraining.opened_at)}  {', '.join(retraining.reasons)} in {', '.join(retraining.segments)}: "
-        f"retrained on {retraining.labelled_rows:,} labelled rows, {retraining.state}: {retraining.note}."
+        f"{say_when(retraining.opened_at)}  {', '.join(retraining.reasons)} in {'; '.join(retraining.segments)}: "
+        f"retrained on {retraining.labelled_rows:,} labelled rows, and {retraining.state}: {retraining.note}."
     )
 
 

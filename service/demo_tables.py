@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from service.checkpoints import Checkpoint
-from service.demo_account import Accuracy, Promise, read_answers
+from service.demo_account import Accuracy, Promise
 from service.demo_traffic import INTENTS
 from service.records import Evaluation, Retraining, Watch
 
@@ -20,7 +20,7 @@ def checkpoints_table(checkpoints: Iterable[Checkpoint], kept: tuple[str, int], 
     noted = list(checkpoints)
     names = ["all", *(f"{target}={intent}" for intent in INTENTS)]
     names = [name for name in names if any(name in c.metrics for c in noted)]
-    table = _table("rows", "step", "validation loss", *names, "")
+    table = _table("rows", "step", "loss", *(name.removeprefix(f"{target}=") for name in names), "")
     for c in noted:
         shown = [_percent(c.metrics[name]["accuracy"] if name in c.metrics else None) for name in names]
         is_kept = (c.candidate, c.step) == kept
@@ -38,28 +38,14 @@ def first_table(accuracy: Accuracy, target: str) -> Table:
     return table
 
 
-def answers_table(evaluation: Evaluation) -> Table:
-    """Each trigger where it comes nearest: what it answered, and what spoke against it."""
-    table = _table("trigger", "reason", "what was seen", right=0)
-    seen: set[str] = set()
-    for answer in read_answers(evaluation.reasons)[0]:
-        code = answer.trigger["code"]
-        if code in seen:
-            continue
-        seen.add(code)
-        for place, reason in enumerate([c for c in answer.conditions if c["met"]]):
-            table.add_row("" if place else code, reason["code"], reason["text"])
-    return table
-
-
 def segments_table(evaluation: Evaluation) -> Table:
-    """The segments of one column: state, accuracy by labels, and the column that moved most."""
-    table = _table("segment", "state", "accuracy", "in baseline", "drop (points)", "strongest drift", right=3)
+    """The segments of one column: state, accuracy by labels, and the column with the strongest evidence of drift."""
+    table = _table("segment", "state", "accuracy", "in baseline", "drop (points)", "strongest drift", right=4)
     for read in evaluation.segments:
         if "," in read["segment"] or read["state"] == "blind":
             continue
         seen, columns = read["performance"], [c for c in read["columns"] if c["size"] is not None]
-        drift = f"{columns[0]['statistic']} of {columns[0]['column']} {columns[0]['size']:.3f}" if columns else "-"
+        drift = f"{columns[0]['column']} {columns[0]['size']:.2f}" if columns else "-"
         numbers = _percent(seen["value"]), _percent(seen["expected"]), _points(seen["drop"], sign="")
         table.add_row(read["segment"], read["state"], *numbers, drift)
     return table

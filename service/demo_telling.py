@@ -17,11 +17,22 @@ from monitors.baselines import Baseline
 from policies.policy import Policy
 from service import demo_tables
 from service.checkpoints import Checkpoint
-from service.demo_account import Accuracy, Scene, held_by, read_answers, retrainings, would_retrain
+from service.demo_account import (
+    Accuracy,
+    Answer,
+    Reason,
+    Scene,
+    asks,
+    held_by,
+    read_answers,
+    retrainings,
+    would_retrain,
+)
 from service.demo_play import Tick
 from service.records import DecisionRecord, Evaluation, Retraining, Watch
 from service.train_files import Outcome
 
+_WIDEST = 100
 _STYLES = {"hold": "dim", "watch": "yellow", "retrain": "bold green", "released": "bold green"}
 
 
@@ -43,7 +54,8 @@ class Teller:
 
     def say(self, text: str = "", style: str = "", indent: int = 2) -> None:
         """One paragraph. Paths and addresses stay whole; nothing in it is markup."""
-        lines = wrap(text, self._console.width - indent, break_long_words=False, break_on_hyphens=False)
+        width = min(self._console.width, _WIDEST) - indent
+        lines = wrap(text, width, break_long_words=False, break_on_hyphens=False)
         for line in lines or [""]:
             self._console.print(Text((" " * indent + line).rstrip(), style), soft_wrap=True)
 
@@ -121,16 +133,24 @@ class Teller:
             f"{last.unlabelled:,} are on their way. {len(scene.ticks)} evaluations: {counted}. "
             f"Retrainings: {opened}."
         )
+        if faults := sorted({name.partition(": ")[2] for tick in scene.ticks for name in tick.evaluation.faults}):
+            self.say(f"Faults reported: {', '.join(faults)}.")
         if scene.is_broken and (would := [tick.at for tick in scene.ticks if would_retrain(tick.evaluation)]):
             said = f"From {say_when(would[0])} on, data_fault alone stood between the drift and a retraining on broken"
             self.say(f"{said} rows.", "bold")
         if scene.is_changed and not opened:
             self.tell_segments(last.evaluation)
         if not scene.is_changed and not opened:
-            self.say(
-                "Why nothing happened, by the reasons of the last evaluation (each trigger where it came nearest):"
-            )
-            self.table(demo_tables.answers_table(last.evaluation))
+            self._tell_why_nothing(last.evaluation)
+
+    def _tell_why_nothing(self, evaluation: Evaluation) -> None:
+        self.say("Why nothing happened, by the reasons of the last evaluation, each trigger where it came nearest:")
+        nearest = {answer.trigger["code"]: answer for answer in reversed(read_answers(evaluation.reasons)[0])}
+        for code, answer in reversed(nearest.items()):
+            self.say(f"{code} did not ask", indent=4)
+            for reason in answer.conditions:
+                if reason["met"]:
+                    self.say(f"{reason['code']}: {reason['text']}", "dim", indent=6)
 
     def tell_segments(self, evaluation: Evaluation) -> None:
         """The states of the segments, as read."""
@@ -144,7 +164,7 @@ class Teller:
         self.say()
         self.say(f"{say_when(decision.at)}  RETRAIN: {', '.join(retraining.reasons)}", _STYLES["retrain"])
         strongest = next((answer for answer in read_answers(decision.reasons)[0] if answer.asks), None)
-        for reason in strongest.conditions if strongest else ():
+        for reason in _chosen(strongest) if strongest else ():
             self.say(str(reason["text"]), "dim", indent=4)
         if retraining.change_started:
             self.say(f"by the windows that ask, the change began about {say_when(retraining.change_started)}", indent=4)
@@ -187,8 +207,9 @@ class Teller:
 
     def tell_watch(self, watch: Watch) -> None:
         """What the watch saw last."""
-        self.say(f"The watch: both versions on the {watch.judged:,} rows labelled since the release, by what the new")
-        self.say("one said:")
+        self.say(
+            f"The watch: both versions on {watch.judged:,} rows labelled since the release, by the new one's intent:"
+        )
         self.table(demo_tables.watch_table(watch, self._target))
 
     # what is new at each evaluation
@@ -210,24 +231,34 @@ class Teller:
 
     def _tell_decision(self, at: datetime, evaluation: Evaluation) -> None:
         answers, holds = read_answers(evaluation.reasons)
-        asks = tuple(dict.fromkeys(answer.trigger["code"] for answer in answers if answer.asks))
+        asked = asks(evaluation)
         nearest = answers[0] if answers and evaluation.action != "hold" else None
-        lacks = ["insufficient_labels"] if asks and nearest and not nearest.is_ready else []
+        lacks = ["insufficient_labels"] if asked and nearest and not nearest.is_ready else []
         against = (*lacks, *held_by(evaluation))
-        if (evaluation.action, asks, against) == self._said or not evaluation.action:
+        if (evaluation.action, asked, against) == self._said or not evaluation.action:
             return
-        self._said = (evaluation.action, asks, against)
-        what = f"asked for by {', '.join(asks)}" if asks else "something comes near" if nearest else "nothing asks"
-        held = f"; held by {', '.join(against)}" if asks and against else ""
+        self._said = (evaluation.action, asked, against)
+        what = f"asked for by {', '.join(asked)}" if asked else "something comes near" if nearest else "nothing asks"
+        held = f"; held by {', '.join(against)}" if asked and against else ""
         self.say(f"{say_when(at)}  {evaluation.action}: {what}{held}", _STYLES[evaluation.action])
-        for reason in nearest.conditions[:4] if nearest else ():
-            if reason["code"] != "insufficient_labels" or asks:
-                self.say(str(reason["text"]), "dim", indent=4)
+        for reason in _chosen(nearest) if nearest else ():
+            self.say(str(reason["text"]), "dim", indent=4)
         for hold in holds:
             if hold["met"]:
-                self.say(f"{hold['code']}: {hold['text']}", "" if asks else "dim", indent=4)
+                self.say(f"{hold['code']}: {hold['text']}", "" if asked else "dim", indent=4)
+
+
+def _chosen(answer: Answer) -> list[Reason]:
+    """Size and evidence; then the labels where the trigger asks, or how lasting it is where it does not yet."""
+    left_out = "not_persistent" if answer.asks else "insufficient_labels"
+    return [reason for reason in answer.conditions if reason["code"] not in (left_out, "insufficient_rows")]
 
 
 def say_when(moment: datetime) -> str:
     """A moment of the story, in UTC."""
     return f"{moment:%a %d %b %H:%M}"
+
+
+def say_hours(begins: datetime, ends: datetime) -> str:
+    """A span of the story."""
+    return f"{(ends - begins).total_seconds() / 3600:.1f} h"

@@ -28,6 +28,7 @@ class OpenProfiles:
         self._slot = slot
         self._most_bytes = most_bytes
         self._held: OrderedDict[_Name, FloatArray] = OrderedDict()
+        self._held_bytes = 0
         self._touched: dict[_Name, set[int]] = {}
 
     def add(self, baseline: Baseline, counts: Mapping[int, FloatArray]) -> None:
@@ -58,19 +59,20 @@ class OpenProfiles:
     def forget(self) -> None:
         """Hold nothing: what is in memory may differ from what is stored."""
         self._held.clear()
+        self._held_bytes = 0
         self._touched.clear()
 
     def _load(self, names: list[_Name], counts: Mapping[int, FloatArray]) -> None:
         answers = self._store.do_all([("HGETALL", keys.cells(self._slot, *name)) for name in names])
         for name, answer in zip(names, answers, strict=True):
             self._held[name] = vectors_of([answer], counts[name[3]].shape)
+            self._held_bytes += self._held[name].nbytes
 
     def _shrink(self) -> None:
         # Called between committing steps only, so everything held is stored or about to be.
-        size = sum(vectors.nbytes for vectors in self._held.values())
-        while size > self._most_bytes and len(self._held) > 1:
+        while self._held_bytes > self._most_bytes and len(self._held) > 1:
             _, dropped = self._held.popitem(last=False)
-            size -= dropped.nbytes
+            self._held_bytes -= dropped.nbytes
 
 
 def vectors_of(answers: list[list[bytes]], shape: tuple[int, ...]) -> FloatArray:

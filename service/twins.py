@@ -40,10 +40,9 @@ class Twins:
         self, policy: Policy, last: Evaluation, labelled: Mapping[int, FloatArray], faulty: Collection[int]
     ) -> Evaluation:
         """The evaluation with one more test, where enough new labels have come since the last one."""
-        labels = int(sum(profile[0, 0] for profile in labelled.values()))
-        if labels < last.twin_labels + TEST_LABELS or labels < TWIN_ROWS:
+        if last.labels < max(last.twin_labels + TEST_LABELS, TWIN_ROWS):
             return last
-        last = replace(last, twin_labels=labels)
+        last = replace(last, twin_labels=last.labels)
         rows = self._newest(policy, last.version, labelled, faulty)
         stale = self._stale_twin(policy, last.version)
         if stale is None or rows.num_rows < TWIN_ROWS // 2 + TEST_LABELS:

@@ -5,6 +5,7 @@ list, so that revoking the last one closes the service instead of opening it.
 """
 
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ FRESH_SECONDS = 2.0
 
 _KEYS = keys.key("auth", "keys")
 _SIGN = "tg_"
+_FROM_FILE = "file-"
 _MOST_NAME_CHARACTERS = 100
 
 
@@ -87,6 +89,64 @@ def create_key(
     Raises:
         BadKey: the name, a scope or a model cannot be used.
     """
+    _check(name, scopes, models)
+    token = _SIGN + secrets.token_urlsafe(32)
+    made = AccessKey(secrets.token_hex(4), name, tuple(dict.fromkeys(scopes)), tuple(dict.fromkeys(models)), now)
+    store.do("HSET", _KEYS, _digest(token), msgspec.json.encode(made))
+    return made, token
+
+
+def key_line(name: str, scopes: Sequence[str], models: Sequence[str]) -> tuple[str, str]:
+    """A line for a keys file, and the text of its key, which is kept nowhere.
+
+    Raises:
+        BadKey: the name, a scope or a model cannot be used.
+    """
+    _check(name, scopes, models)
+    token = _SIGN + secrets.token_urlsafe(32)
+    line = {"name": name, "scopes": list(scopes), "models": list(models), "sha256": _digest(token)}
+    return msgspec.json.encode(line).decode(), token
+
+
+def take_keys(store: Store, text: str, now: datetime) -> int:
+    """Make the keys of a keys file work, a line each as `key_line` gives it; how many there are.
+
+    Keys that an earlier file brought and this one does not are revoked.
+
+    Raises:
+        BadKey: a line cannot be used; no key was changed.
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    brought = dict(_read_line(number, line, now) for number, line in enumerate(lines, start=1))
+    for digest, made in _read(store).items():
+        if made.id.startswith(_FROM_FILE) and digest not in brought and made.revoked_at is None:
+            revoke_key(store, made.id, now)
+    for digest, made in brought.items():
+        store.do("HSET", _KEYS, digest, msgspec.json.encode(made))
+    return len(brought)
+
+
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    scopes: list[str]
+    sha256: str
+    models: list[str] = []
+
+
+def _read_line(number: int, line: str, now: datetime) -> tuple[str, AccessKey]:
+    try:
+        said = msgspec.json.decode(line, type=_Line)
+    except msgspec.DecodeError as error:
+        raise BadKey(
+            f"line {number} of the keys file is not as `tidegate keys create --line` gives it: {error}"
+        ) from error
+    _check(said.name, said.scopes, said.models)
+    if not re.fullmatch("[0-9a-f]{64}", said.sha256):
+        raise BadKey(f"line {number} of the keys file: sha256 must be 64 hexadecimal digits")
+    return said.sha256, AccessKey(_FROM_FILE + said.sha256[:8], said.name, tuple(said.scopes), tuple(said.models), now)
+
+
+def _check(name: str, scopes: Sequence[str], models: Sequence[str]) -> None:
     if not (0 < len(name) <= _MOST_NAME_CHARACTERS and name.isprintable()):
         raise BadKey(
             f"a key needs a name of 1 to {_MOST_NAME_CHARACTERS} printable characters: who uses it, and for what"
@@ -98,10 +158,6 @@ def create_key(
         raise BadKey(f"a key needs at least one scope of {', '.join(SCOPES)}")
     for model in models:
         keys.check_name("model", model)
-    token = _SIGN + secrets.token_urlsafe(32)
-    made = AccessKey(secrets.token_hex(4), name, tuple(dict.fromkeys(scopes)), tuple(dict.fromkeys(models)), now)
-    store.do("HSET", _KEYS, _digest(token), msgspec.json.encode(made))
-    return made, token
 
 
 def list_keys(store: Store) -> list[AccessKey]:

@@ -68,6 +68,7 @@ def _add_serving(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     create.add_argument("name", help="who uses it, and for what")
     create.add_argument("--scope", action="append", required=True, help="ingest, read, operate or admin; repeatable")
     create.add_argument("--model", action="append", default=[], help="only this model; repeatable")
+    create.add_argument("--line", action="store_true", help="store nothing; print a line for TIDEGATE_KEYS_FILE")
     revoke = what.add_parser("revoke", help="end a key")
     revoke.add_argument("id")
     for each in (create, revoke, what.add_parser("list", help="all keys that ever were")):

@@ -212,6 +212,7 @@ def _serve(console: Console, house: House, listener: socket.socket, url: str) ->
         create_app(house), log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
     )
     console.print(f"\n  The console: {url}   (Ctrl-C ends)", style="bold", highlight=False)
+    console.print("  It shows the end of the story, where the clock stands. For traffic of your own: tidegate serve")
     try:
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:

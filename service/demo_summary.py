@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from policies.policy import Policy
@@ -41,8 +42,9 @@ def tell_end(
         teller.tell_watch(watched[-1])
     teller.title("What happened, and why")
     done = retrainings(ticks)
-    for line in [*_quiet_lines(scenes), *_ask_lines(scenes), *_fault_lines(scenes), *map(_retraining_line, done)]:
-        teller.say(f"- {line}")
+    teller.say(f"- {_quiet_line(scenes)}", hang=2)
+    for at, line in sorted([*_ask_lines(scenes), *_fault_lines(scenes), *map(_retraining_line, done)]):
+        teller.say(f"- {say_when(at)}  {line}", hang=2)
     teller.say()
     teller.say("Accuracy by labels, where the model said each intent (slices of the broken feed left out):")
     teller.table(demo_tables.accuracy_table(measured, policy.task.target))
@@ -53,43 +55,50 @@ def tell_end(
     _tell_links(teller, house, policy, done, places)
 
 
-def _quiet_lines(scenes: Sequence[Scene]) -> list[str]:
+_Line = tuple[datetime, str]
+
+
+def _quiet_line(scenes: Sequence[Scene]) -> str:
     ticks = [tick for scene in scenes if not scene.is_changed for tick in scene.ticks]
     asked = sum(asks(tick.evaluation) != () for tick in ticks)
-    return [f"While nothing changed: {len(ticks)} evaluations, of which {asked} asked for a retraining."]
+    return f"While nothing changed: {len(ticks)} evaluations, and {asked or 'none'} of them asked for a retraining."
 
 
-def _ask_lines(scenes: Sequence[Scene]) -> list[str]:
+def _ask_lines(scenes: Sequence[Scene]) -> list[_Line]:
     """When something asked for the first time, and what stood against it."""
     ticks = [tick for scene in scenes for tick in scene.ticks]
     first = next((tick for tick in ticks if asks(tick.evaluation)), None)
     if first is None:
-        return ["Nothing asked for a retraining."]
+        return []
     answer = read_answers(first.evaluation.reasons)[0][0]
-    said = [c["text"] for c in answer.conditions if c["code"] == "size_below_threshold" or c["met"]]
-    since = next((f", {say_hours(s.begins, first.at)} after it began" for s in scenes if s.is_changed), "")
-    return [f"{say_when(first.at)}  {answer.trigger['code']} asked{since}: {'; '.join(said)}."]
+    against = [c for c in answer.conditions if c["met"]]
+    said = [c["text"] for c in answer.conditions if c["code"] == "size_below_threshold" or c in against]
+    held = "".join(f", held by {c['code']}" for c in against)
+    since = next((f", {say_hours(s.begins, first.at)} after the change" for s in scenes if s.is_changed), "")
+    return [(first.at, f"{answer.trigger['code']} asked first{since}{held}: {'; '.join(said)}.")]
 
 
-def _fault_lines(scenes: Sequence[Scene]) -> list[str]:
+def _fault_lines(scenes: Sequence[Scene]) -> list[_Line]:
     said = []
     for scene in scenes:
         held = [tick for tick in scene.ticks if scene.is_broken and "data_fault" in held_by(tick.evaluation)]
         if held:
             reason = next(r for r in held[0].evaluation.reasons if r["code"] == "data_fault")
-            said.append(
-                f"{say_when(held[0].at)}  data_fault, {say_hours(scene.begins, held[0].at)} after the feed broke: "
-                f"{reason['text']}. It stood in {len(held)} of {len(scene.ticks)} evaluations; "
-                f"retrainings: {len(retrainings(scene.ticks))}."
+            text = (
+                f"data_fault, {say_hours(scene.begins, held[0].at)} after the feed broke: {reason['text']}. It stood "
+                f"in {len(held)} of {len(scene.ticks)} evaluations of that time; retrainings: "
+                f"{len(retrainings(scene.ticks))}."
             )
+            said.append((held[0].at, text))
     return said
 
 
-def _retraining_line(retraining: Retraining) -> str:
-    return (
-        f"{say_when(retraining.opened_at)}  {', '.join(retraining.reasons)} in {'; '.join(retraining.segments)}: "
-        f"retrained on {retraining.labelled_rows:,} labelled rows, and {retraining.state}: {retraining.note}."
-    )
+def _retraining_line(retraining: Retraining) -> _Line:
+    judged = [str(reason["text"]) for reason in retraining.verdict.get("reasons", ()) if reason["segment"] == "all"]
+    gate = f" The gate: {judged[0]}." if judged else ""
+    asked = f"{', '.join(retraining.reasons)} in {'; '.join(retraining.segments)}"
+    rows = f"retrained on {retraining.labelled_rows:,} labelled rows"
+    return retraining.opened_at, f"{asked}: {rows}.{gate} It was {retraining.state}: {retraining.note}."
 
 
 def _tell_links(teller: Teller, house: House, policy: Policy, done: Sequence[Retraining], places: Places) -> None:

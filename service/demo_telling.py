@@ -43,26 +43,39 @@ class Teller:
         self._console, self._policy, self._target = console, policy, policy.task.target
         self._said: tuple[object, ...] = ()
         self._scenes = 0
+        self._is_apart = False
         self._progress: Progress | None = None
 
     # lines, tables and bars
 
     def title(self, text: str) -> None:
         """A heading across the page."""
-        self._console.print()
+        if not self._is_apart:
+            self._console.print()
+        self._is_apart = False
         self._console.rule(Text(text, "bold"), align="left", characters="-")
 
-    def say(self, text: str = "", style: str = "", indent: int = 2) -> None:
-        """One paragraph. Paths and addresses stay whole; nothing in it is markup."""
-        width = min(self._console.width, _WIDEST) - indent
-        lines = wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    def say(self, text: str = "", style: str = "", indent: int = 2, hang: int = 0) -> None:
+        """One paragraph, all lines but the first `hang` deeper. Paths and addresses stay whole; nothing is markup."""
+        margins = " " * indent, " " * (indent + hang)
+        width = min(self._console.width, _WIDEST)
+        lines = wrap(
+            text,
+            width,
+            initial_indent=margins[0],
+            subsequent_indent=margins[1],
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
         for line in lines or [""]:
-            self._console.print(Text((" " * indent + line).rstrip(), style), soft_wrap=True)
+            self._console.print(Text(line, style), soft_wrap=True)
+        self._is_apart = False
 
     def table(self, table: Table) -> None:
         """A table, with a free line after it."""
         self._console.print(Padding(table, (0, 0, 0, 2), expand=False), highlight=False)
         self._console.print()
+        self._is_apart = True
 
     @contextmanager
     def bar(self, says: str, total: int | None) -> Iterator[Progress]:

@@ -16,7 +16,7 @@ from service.house import House
 from service.observe import budget_left
 from service.policy_files import PolicyState
 from service.problems import KINDS, PAGE
-from service.records import DecisionRecord, Evaluation, Release, Retraining
+from service.records import DecisionRecord, Evaluation, Release, Retraining, Watch
 from service.routes.decisions import report_file
 from service.routes.desk import AtDesk, in_thread
 from service.routes.models import is_used
@@ -65,6 +65,7 @@ class ModelPart:
     champion: str
     policy: PolicyState | None
     evaluation: Evaluation
+    watch: Watch | None
     segments: Sequence[SegmentRow]
     tail: Sequence[SegmentRow]
     decisions: Sequence[DecisionRow]
@@ -107,6 +108,7 @@ def part(house: House, model: str) -> ModelPart:
         champion=house.ledger.champion(model),
         policy=house.policies.states().get(model),
         evaluation=evaluation,
+        watch=house.ledger.watch(model),
         segments=rows[:_SEGMENTS_SHOWN],
         tail=rows[_SEGMENTS_SHOWN:],
         decisions=[decision_row(house, each) for each in house.ledger.decisions(model, _SHOWN)],

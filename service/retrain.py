@@ -113,7 +113,7 @@ class Retrainer:
         retraining = self._save(retraining, verdict=msgspec.to_builtins(verdict))
         ledger.count(model, f"verdicts:{'pass' if verdict.passed else 'fail'}")
         if not verdict.passed:
-            return self._finish(retraining, "refused", "; ".join(r.text for r in verdict.reasons))
+            return self._finish(retraining, "refused", "; ".join(r.text for r in verdict.reasons if r.met))
         return self._release(policy, retraining, trial)
 
     def _curate(self, policy: Policy, retraining: Retraining) -> Curated:

@@ -7,14 +7,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Event, Thread
 
 import uvicorn
 
 from service.api import create_app
-from service.auth import has_keys
+from service.auth import has_keys, take_keys
 from service.cautions import cautions
-from service.errors import ServiceError
+from service.errors import BadSetting, ServiceError
 from service.house import House, joiner_of, open_house, worker_of
 from service.jobs import Jobs
 from service.launchers import launch_child
@@ -48,6 +49,8 @@ def serve(settings: Settings) -> None:
     # The server gives the signal on to whoever handled it before: so that everything below is closed in order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with open_house(settings, lambda: datetime.now(UTC)) as house:
+        if settings.keys_file:
+            _take_keys_file(house, settings.keys_file)
         if not _is_loopback(settings.host) and not has_keys(house.store):
             raise OpenToAll(settings.host)
         for sentence in cautions(house.store):
@@ -69,6 +72,14 @@ def serve(settings: Settings) -> None:
             finally:
                 stop.set()
                 _log.info("stopping")
+
+
+def _take_keys_file(house: House, name: str) -> None:
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSetting("TIDEGATE_KEYS_FILE", name, f"the file cannot be read: {error}") from error
+    _log.info("%s access keys from %s", take_keys(house.store, text, house.clock()), name)
 
 
 @contextmanager

@@ -44,6 +44,8 @@ class Settings:
     host: str = "127.0.0.1"
     #: Port to listen on; 0: any free one.
     port: int = 8321
+    #: File of access keys, a line each as `tidegate keys create --line` gives it; empty: keys are only in the store.
+    keys_file: str = ""
     #: What this process does: all, api, worker or scheduler.
     role: str = "all"
     #: Largest request body in bytes, before and after decompression.
@@ -165,6 +167,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "archive_rows": _whole(1, 10_000_000),
     "archive_age": _duration,
     "lease": _duration,
+    "keys_file": str,
 }
 
 SETTING_NAMES = tuple(field.name for field in fields(Settings))

@@ -18,7 +18,7 @@ STARTS_WITHIN_SECONDS = 60
 
 
 @contextmanager
-def serving(folder: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+def serving(folder: Path, *flags: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
     """A real `tidegate serve` on a free port, ended whatever happens."""
     policies = folder / "policies.d"
     policies.mkdir(exist_ok=True)
@@ -26,7 +26,12 @@ def serving(folder: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes]
     places = ["--data-dir", str(folder), "--policies", str(policies), "--port", "0", *flags]
     with (folder / "serve.log").open("ab") as log:
         begin = log.tell()
-        child = subprocess.Popen([sys.executable, "-m", "service.cli", "serve", *places], stdout=log, stderr=log)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "service.cli", "serve", *places],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **environment},
+        )
     try:
         with httpx.Client(base_url=address_of(child, folder / "serve.log", begin), timeout=20) as client:
             yield child, client
@@ -111,6 +116,24 @@ def test_it_refuses_to_listen_beyond_this_machine_without_a_key(tmp_path):
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert "tidegate keys create" in ended.stderr
+
+
+def test_a_keys_file_opens_it_beyond_this_machine(tmp_path):
+    made = tidegate("keys", "create", "grafana", "--scope", "read", "--line")
+    token = made.stderr.split()[-1]
+    (tmp_path / "keys").write_text(made.stdout)
+    with serving(tmp_path, "--host", "0.0.0.0", TIDEGATE_KEYS_FILE=str(tmp_path / "keys")) as (_, client):  # noqa: S104
+        local = f"http://127.0.0.1:{client.base_url.port}/v1/models"
+        assert client.get(local).status_code == 401
+        assert client.get(local, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_it_runs_on_a_redis_that_somebody_else_keeps(tmp_path, redis_url):
+    with serving(tmp_path, "--store", redis_url) as (child, client):
+        assert client.post("/v1/models/shop/predictions", json=[row(1), row(2)]).status_code == 202
+        assert wait_until_counted(client, 2) == 2
+        child.terminate()
+        assert child.wait(timeout=30) == 0
 
 
 def test_keys_are_made_beside_a_running_service_and_close_it(tmp_path):

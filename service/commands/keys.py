@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from service.auth import create_key, list_keys, revoke_key
+from service.auth import create_key, key_line, list_keys, revoke_key
 from service.cli import settings_of
 from service.embedded import Embedded
 from service.errors import DataDirInUse
@@ -16,6 +16,11 @@ from service.store import Store
 
 def run(options: argparse.Namespace) -> int:
     """Create, list or revoke; works beside a running service and without one."""
+    if options.what == "create" and options.line:
+        line, token = key_line(options.name, options.scope, options.model)
+        sys.stderr.write(f"key of {options.name}, shown this once: {token}\n")
+        sys.stdout.write(f"{line}\n")
+        return 0
     with _open_store(settings_of(options)) as store:
         now = datetime.now(UTC)
         if options.what == "create":

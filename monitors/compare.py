@@ -46,16 +46,18 @@ class Comparison:
         at: datetime,
         left_out: Collection[int] = (),
         twin: TwinReading | None = None,
+        since_release: FloatArray | None = None,
     ) -> Readings:
         """All readings at one moment.
 
         Args:
             profiles: closed slices by start (unix seconds), [S, width] each; slices without rows may be absent.
-            labelled: labelled slices since release, [S, labelled_width] each.
+            labelled: labelled slices, [S, labelled_width] each: all since release, or the newest.
             question: what the policy wants read.
             at: the end of the newest closed slice.
             left_out: slices with a broken feed, which are neither drift nor the model's fault.
             twin: what a fresh model would do, where it was tried.
+            since_release: the sum of all labelled profiles, where `labelled` holds only the newest.
         """
         baseline, layout = self.baseline, self.baseline.layout
         segments = len(layout.segments)
@@ -75,7 +77,7 @@ class Comparison:
             last_row_at=_end_of_newest(profiles, baseline.slice_seconds, at),
             drift=self._drift(sound_windows, question),
             quality=self._quality(windows, profiles, at),
-            performance=read_performance(baseline, labelled, sound_windows, question.metric, left_out),
+            performance=read_performance(baseline, labelled, sound_windows, question.metric, left_out, since_release),
             twin=twin,
             findings=tuple(_findings(baseline, rows)),
         )

@@ -16,6 +16,8 @@ FEWEST_LABELS = 30
 INFLATION = 1.5
 """Errors are less dependent on each other than inputs are: what they wobble is learnt, and half is added for safety."""
 FEWEST_SINCE_CHANGE = 50
+MOST_SLICES = 1_024
+"""Labelled slices looked at one by one; older ones are a part of what the newest are compared with."""
 SHRINK_ROWS = 5
 ESTIMATE_ROWS = 500
 METRICS = {"classification": ("accuracy", "macro_f1", "precision", "recall"), "regression": ("mae", "rmse")}
@@ -27,12 +29,12 @@ class _Labelled:
 
     starts: IntArray
     sums: FloatArray
-    baseline: FloatArray
+    before: FloatArray
 
     @property
     def older(self) -> FloatArray:
-        """What lies before each window: the baseline's labels and the slices since release outside the window."""
-        return np.asarray(self.baseline + self.sums[-1] - self.sums)
+        """What lies before each window: the baseline's labels and those since release outside the window."""
+        return np.asarray(self.before + self.sums[-1] - self.sums)
 
 
 def read_performance(
@@ -41,31 +43,31 @@ def read_performance(
     windows: Windows | None,
     metric: str,
     left_out: Collection[int] = (),
+    since_release: FloatArray | None = None,
 ) -> PerformanceReadings:
     """Performance of S segments since release, late labels counted in the slice in which the prediction was made.
 
     Args:
         baseline: of the model version that made the predictions.
-        labelled: labelled profiles by slice start, all since release.
+        labelled: labelled profiles by slice start, the newest `MOST_SLICES` or all since release.
         windows: over the profiles, for the estimate without labels; None where no row came.
         metric: a name of `METRICS`.
         left_out: slices that are not the model's fault (broken feeds).
+        since_release: the sum of all labelled profiles since release, where `labelled` holds only the newest.
     """
     segments = len(baseline.layout.segments)
     nothing = np.full(segments, np.nan)
-    estimate, before = _estimate(baseline, labelled, windows) if windows is not None else (nothing, nothing)
+    held = sum(labelled.values(), start=np.zeros_like(baseline.labelled))
+    older = baseline.labelled if since_release is None else baseline.labelled + since_release - held
+    estimate, before = _estimate(baseline, older + held, windows) if windows is not None else (nothing, nothing)
     starts = np.asarray(sorted((s for s in labelled if s not in left_out), reverse=True), dtype=np.int64)
-    read = (
-        _Labelled(starts, np.cumsum([labelled[int(s)] for s in starts], axis=0), baseline.labelled)
-        if len(starts)
-        else None
-    )
-    if read is None or not (read.baseline[0, 0] or len(starts) > 1):
+    if not len(starts) or not (older[0, 0] or len(starts) > 1):
         zeros, never = np.zeros(segments, dtype=np.int64), np.full(segments, np.datetime64("NaT", "s"))
         return PerformanceReadings(
-            metric, zeros, nothing, _metric(baseline.layout, baseline.labelled, metric), nothing, nothing, never, zeros,
+            metric, zeros, nothing, _metric(baseline.layout, older, metric), nothing, nothing, never, zeros,
             estimate, before - estimate,
         )  # fmt: skip
+    read = _Labelled(starts, np.cumsum([labelled[int(s)] for s in starts], axis=0), older)
     evidence = _evidence(baseline, read)
     since = _change_point(baseline.layout, read)
     pick = (since, np.arange(segments))
@@ -141,9 +143,7 @@ def _normal_gain(after: FloatArray, before: FloatArray) -> FloatArray:
     return np.where(rise > 0, rise**2 / (1 / rows + 1 / rest), -np.inf)
 
 
-def _estimate(
-    baseline: Baseline, labelled: Mapping[int, FloatArray], windows: Windows
-) -> tuple[FloatArray, FloatArray]:
+def _estimate(baseline: Baseline, known: FloatArray, windows: Windows) -> tuple[FloatArray, FloatArray]:
     """Accuracy to expect now, and in the baseline, from the confidences alone (CBPE).
 
     accuracy = sum of n_k a_k / n over confidence bins, a_k the share of right predictions seen in bin k, shrunk to the
@@ -151,7 +151,6 @@ def _estimate(
     """
     layout = baseline.layout
     column = next((i for i, c in enumerate(layout.columns) if c.name == "confidence"), None)
-    known = baseline.labelled + sum(labelled.values(), start=np.zeros_like(baseline.labelled))
     if column is None or layout.task == "regression" or not known[0, 0]:
         nothing = np.full(len(layout.segments), np.nan)
         return nothing, nothing

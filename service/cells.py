@@ -1,7 +1,9 @@
 """What all partitions counted together, read for the evaluator; only slices that changed are fetched again."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
+
+import numpy as np
 
 from monitors.baselines import Baseline
 from monitors.readings import FloatArray
@@ -16,6 +18,13 @@ class _Known:
 
     upto: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     slices: dict[int, FloatArray] = field(default_factory=dict)
+    total: FloatArray | None = None
+
+    def newest(self, since: int, most: int | None) -> dict[int, FloatArray]:
+        """The slices from `since` on in order of time, at most so many of the last."""
+        starts = [start for start in sorted(self.slices) if start >= since]
+        chosen = starts if most is None else starts[max(0, len(starts) - most) :]
+        return {start: self.slices[start] for start in chosen}
 
 
 class Cells:
@@ -28,15 +37,23 @@ class Cells:
         self._known: dict[tuple[str, str, str, str], _Known] = {}
         self._lock = Lock()
 
-    def load(self, baseline: Baseline, since: int = 0) -> dict[int, FloatArray]:
-        """Slice start (unix seconds) -> profile [S, width] for slices from `since` on. Not to be written to."""
-        return self._read(baseline, self._slots, baseline.layout.width, since)
+    def load(self, baseline: Baseline, since: int = 0, newest: int | None = None) -> dict[int, FloatArray]:
+        """Slice start (unix seconds) -> profile [S, width] of slices from `since` on. Not to be written to.
 
-    def load_labelled(self, baseline: Baseline, since: int = 0) -> dict[int, FloatArray]:
+        With `newest` only so many of them, the last ones.
+        """
+        return self._read(baseline, self._slots, baseline.layout.width).newest(since, newest)
+
+    def load_labelled(self, baseline: Baseline, since: int = 0, newest: int | None = None) -> dict[int, FloatArray]:
         """Slice start -> labelled profile [S, labelled_width]. Not to be written to."""
-        return self._read(baseline, [keys.LABELS], baseline.layout.labelled_width, since)
+        return self._read(baseline, [keys.LABELS], baseline.layout.labelled_width).newest(since, newest)
 
-    def _read(self, baseline: Baseline, slots: list[str], width: int, since: int) -> dict[int, FloatArray]:
+    def total_labelled(self, baseline: Baseline) -> FloatArray:
+        """The sum of all labelled profiles [S, labelled_width]: everything since the version was released."""
+        total = self._read(baseline, [keys.LABELS], baseline.layout.labelled_width).total
+        return np.zeros((len(baseline.layout.segments), baseline.layout.labelled_width)) if total is None else total
+
+    def _read(self, baseline: Baseline, slots: list[str], width: int) -> _Known:
         name = (slots[0], baseline.model, baseline.version, baseline.fingerprint)
         with self._lock:
             known = self._known.pop(name, None) or _Known()
@@ -48,7 +65,7 @@ class Cells:
             except BaseException:
                 self._known.pop(name, None)
                 raise
-            return {start: known.slices[start] for start in sorted(known.slices) if start >= since}
+            return replace(known, slices=dict(known.slices))
 
     def _refresh(self, known: _Known, baseline: Baseline, slots: list[str], width: int) -> None:
         owner = (baseline.model, baseline.version, baseline.fingerprint)
@@ -66,6 +83,7 @@ class Cells:
                 # A new owner may have gone on from an older copy of the store: look at everything again.
                 known.upto.clear()
                 known.slices.clear()
+                known.total = None
                 self._refresh(known, baseline, slots, width)
                 return
             newest = max((int(score) for score in scored[1::2]), default=before[1] if before else 0)
@@ -82,4 +100,7 @@ class Cells:
         for at, start in enumerate(starts):
             vectors = vectors_of(hashes[at * len(slots) : (at + 1) * len(slots)], shape)
             vectors.flags.writeable = False
+            before = known.slices.get(start)
+            change = vectors if before is None else vectors - before
+            known.total = change.copy() if known.total is None else known.total + change
             known.slices[start] = vectors

@@ -13,8 +13,10 @@ import msgspec
 
 from monitors.baselines import Baseline
 from monitors.compare import Comparison, Question
+from monitors.performance import MOST_SLICES
 from monitors.quality import faulty_slices
 from monitors.readings import FAULT_KINDS, FloatArray, Readings
+from monitors.slices import LONGEST
 from monitors.twin import read_twin
 from policies.assessment import Assessment, assess
 from policies.decide import decide
@@ -48,11 +50,13 @@ class Cycle:
         if policy is None or baseline is None:
             return None
         closed = _closed_until(policy, baseline, now)
-        profiles = {s: p for s, p in house.cells.load(baseline).items() if s + baseline.slice_seconds <= closed}
-        labelled = house.cells.load_labelled(baseline)
+        profiles = house.cells.load(baseline, newest=LONGEST)
+        profiles = {start: p for start, p in profiles.items() if start + baseline.slice_seconds <= closed}
+        labelled = house.cells.load_labelled(baseline, newest=MOST_SLICES)
+        since_release = house.cells.total_labelled(baseline)
         retrainings = house.ledger.retrainings(model)
         before = house.ledger.evaluation(model)
-        labels = int(sum(profile[0, 0] for profile in labelled.values()))
+        labels = int(since_release[0, 0])
         seen = self._seen(policy, baseline, profiles, labels, retrainings)
         if (before.seen, before.version) == (seen, version):
             return None
@@ -62,7 +66,7 @@ class Cycle:
         at = datetime.fromtimestamp(closed, tz=UTC)
         comparison = self._comparison(baseline)
         twin = read_twin(last.twin, TEST_LABELS)
-        readings = comparison.read(profiles, labelled, _question(policy, baseline), at, faulty, twin)
+        readings = comparison.read(profiles, labelled, _question(policy, baseline), at, faulty, twin, since_release)
         assessment = assess(policy, readings, now)
         house.ledger.mark_faulty(
             model, faulty_slices(baseline, profiles, readings.quality, assessment.quality.cells) - faulty

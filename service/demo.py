@@ -5,28 +5,25 @@ The customers are invented (`demo_traffic`); all else is the code of production,
 
 import shutil
 import signal
-import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import cast
 
 import pyarrow as pa
-import uvicorn
 from pyarrow import parquet
 from rich.console import Console
 
 import policies
 from monitors.baselines import Baseline
 from policies.policy import Policy
-from service.api import create_app
 from service.checkpoints import Checkpoint
 from service.demo_account import Scene, accuracies, check, first_accuracy
+from service.demo_console import address_of, check_host, listening, serve_console
 from service.demo_play import Play
 from service.demo_summary import Places, tell_end
 from service.demo_telling import Teller
@@ -37,7 +34,6 @@ from service.house import House, joiner_of, open_house, worker_of
 from service.launchers import launch_here
 from service.references import reference_file
 from service.replay import FileClock
-from service.serve import GRACE_SECONDS, OpenToAll
 from service.settings import Durability, Settings
 from service.train_files import Outcome
 
@@ -70,16 +66,16 @@ def run_demo(
         FolderInUse, OpenToAll, StoreError: it cannot start; the message says what to do.
     """
     serve = serve and console.is_terminal
-    if serve and not _is_loopback(host):
-        raise OpenToAll(host)
+    if serve:
+        check_host(host)
     with _folder(data_dir) as folder, _ending():
         settings = _settings(folder, host, port)
         clock = FileClock()
-        with open_house(settings, clock) as house, _listener(host, port, wanted=serve) as listener:
-            url = f"http://{host}:{listener.getsockname()[1]}" if listener else ""
+        with open_house(settings, clock) as house, listening(host, port, wanted=serve) as listener:
+            url = address_of(listener) if listener else ""
             kept = _tell(console, house, clock, chapters, Places(url, folder, is_kept=data_dir is not None))
             if listener:
-                _serve(console, house, listener, url)
+                serve_console(console, house, listener)
     return 0 if kept else 1
 
 
@@ -93,9 +89,9 @@ def _tell(console: Console, house: House, clock: FileClock, chapters: Sequence[C
     try:
         scenes = list(_scenes(house, clock, state.policy, play, teller, chapters))
         if house.ledger.retrainings(state.policy.model):
-            teller.say()
-            teller.say("Evidently writes its report of what was retrained on, for a person to read ...")
-            with teller.bar("writing the report", None):
+            teller.page.say()
+            teller.page.say("Evidently writes its report of what was retrained on, for a person to read ...")
+            with teller.page.bar("writing the report", None):
                 reports.wait()
     finally:
         reports.close()
@@ -127,7 +123,7 @@ def _scenes(
 
 def _train_first(house: House, policy: Policy, play: Play, teller: Teller, rows: pa.Table) -> None:
     noted: list[Checkpoint] = []
-    with teller.bar("training the first model", None):
+    with teller.page.bar("training the first model", None):
         version = train_first(house, play.registry, policy, rows, house.clock(), noted.append)
     taught = parquet.read_table(reference_file(house.settings.data_dir, policy.model, version))
     baseline = cast("Baseline", house.ledger.baseline(policy.model, version))  # no champion is without one
@@ -190,37 +186,3 @@ def _ending() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _listener(host: str, port: int, *, wanted: bool) -> Iterator[socket.socket | None]:
-    """Listens from the start, so that every link that is told works; on any free port if this one is taken."""
-    if not wanted:
-        yield None
-        return
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family)
-    except OSError:
-        listener = socket.create_server((host, 0), family=family)
-    with listener:
-        yield listener
-
-
-def _serve(console: Console, house: House, listener: socket.socket, url: str) -> None:
-    config = uvicorn.Config(
-        create_app(house), log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
-    )
-    console.print(f"\n  The console: {url}   (Ctrl-C ends)", style="bold", highlight=False)
-    console.print("  It shows the end of the story, where the clock stands. For traffic of your own: tidegate serve")
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        console.print("\n  The end.", highlight=False)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

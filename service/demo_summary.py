@@ -35,23 +35,23 @@ def tell_end(
     """The end of the story: the states, the accuracy, what happened and why, the promises, the links."""
     ticks = [tick for scene in scenes for tick in scene.ticks]
     if ticks:
-        teller.title("What is now")
+        teller.page.title("What is now")
         teller.tell_segments(ticks[-1].evaluation)
     watched = [tick.watch for tick in ticks if tick.watch and tick.watch.verdict]
     if watched:
         teller.tell_watch(watched[-1])
-    teller.title("What happened, and why")
+    teller.page.title("What happened, and why")
     done = retrainings(ticks)
-    teller.say(f"- {_quiet_line(scenes)}", hang=2)
+    teller.page.say(f"- {_quiet_line(scenes)}", hang=2)
     for at, line in sorted([*_ask_lines(scenes), *_fault_lines(scenes), *map(_retraining_line, done)]):
-        teller.say(f"- {say_when(at)}  {line}", hang=2)
-    teller.say()
-    teller.say("Accuracy by labels, where the model said each intent (slices of the broken feed left out):")
-    teller.table(demo_tables.accuracy_table(measured, policy.task.target))
-    teller.table(demo_tables.promises_table(promises))
+        teller.page.say(f"- {say_when(at)}  {line}", hang=2)
+    teller.page.say()
+    teller.page.say("Accuracy by labels, where the model said each intent (slices of the broken feed left out):")
+    teller.page.table(demo_tables.accuracy_table(measured, policy.task.target))
+    teller.page.table(demo_tables.promises_table(promises))
     broken = [promise for promise in promises if not promise.is_kept]
     if broken:
-        teller.say(f"The story did not keep {len(broken)} of its {len(promises)} promises.", "bold red")
+        teller.page.say(f"The story did not keep {len(broken)} of its {len(promises)} promises.", "bold red")
     _tell_links(teller, house, policy, done, places)
 
 
@@ -102,19 +102,21 @@ def _retraining_line(retraining: Retraining) -> _Line:
 
 
 def _tell_links(teller: Teller, house: House, policy: Policy, done: Sequence[Retraining], places: Places) -> None:
-    teller.title("Where to look")
-    teller.say(
+    teller.page.title("Where to look")
+    teller.page.say(
         f"{len(house.ledger.decisions(policy.model, 10_000))} decisions are in the ledger, each with all reasons."
     )
     if places.url:
-        teller.say(f"console        {places.url}/")
-        teller.say(f"decisions      {places.url}/v1/models/{policy.model}/decisions")
-        teller.say(f"metrics        {places.url}/metrics")
+        teller.page.say(f"console        {places.url}/")
+        teller.page.say(f"decisions      {places.url}/v1/models/{policy.model}/decisions")
+        teller.page.say(f"metrics        {places.url}/metrics")
     for retraining in done:
         report = folder_of(places.folder, retraining.decision) / "report.html"
         if places.url:
-            teller.say(f"the decision   {places.url}/v1/decisions/{retraining.decision}")
-            teller.say(f"its evidence   {places.url}/v1/decisions/{retraining.decision}/evidence")
-        teller.say(f"its report     {report}" if report.is_file() else f"no report was written; see {report.parent}")
+            teller.page.say(f"the decision   {places.url}/v1/decisions/{retraining.decision}")
+            teller.page.say(f"its evidence   {places.url}/v1/decisions/{retraining.decision}/evidence")
+        teller.page.say(
+            f"its report     {report}" if report.is_file() else f"no report was written; see {report.parent}"
+        )
     if not places.is_kept:
-        teller.say(f"All data are in {places.folder}, which is removed at the end; --data-dir FOLDER keeps them.")
+        teller.page.say(f"All data are in {places.folder}, which is removed at the end; --data-dir FOLDER keeps them.")

@@ -40,13 +40,13 @@ def first_table(accuracy: Accuracy, target: str) -> Table:
 
 def segments_table(evaluation: Evaluation) -> Table:
     """The segments of one column: state, accuracy by labels, and the column with the strongest evidence of drift."""
-    table = _table("segment", "state", "accuracy", "in baseline", "drop (points)", "strongest drift", right=4)
+    table = _table("segment", "state", "accuracy", "drop", "strongest drift", right=3)
     for read in evaluation.segments:
         if "," in read["segment"] or read["state"] == "blind":
             continue
         seen, columns = read["performance"], [c for c in read["columns"] if c["size"] is not None]
         drift = f"{columns[0]['column']} {columns[0]['size']:.2f}" if columns else "-"
-        numbers = _percent(seen["value"]), _percent(seen["expected"]), _points(seen["drop"], sign="")
+        numbers = _percent(seen["value"]), _points(seen["drop"], sign="")
         table.add_row(read["segment"], read["state"], *numbers, drift)
     return table
 
@@ -58,14 +58,14 @@ def curated_table(manifest: Mapping[str, Any]) -> Table:
     for name, part in manifest["parts"].items():
         begins, ends = (datetime.fromisoformat(part[end]) for end in ("from", "until"))
         use = says.get(name, "may train")
-        table.add_row(name, f"{part['rows']:,}", f"{begins:%a %d %b %H:%M}", f"{ends:%a %d %b %H:%M}", use)
+        table.add_row(name, f"{part['rows']:,}", f"{begins:%d %b %H:%M}", f"{ends:%d %b %H:%M}", use)
     return table
 
 
 def gate_table(retraining: Retraining) -> Table:
     """Champion against challenger on the same unseen rows, for the segments of one column."""
     names = f"champion {retraining.champion}", f"challenger {retraining.version}"
-    table = _table("segment", "unseen rows", *names, "gain (points)", "answer", right=4)
+    table = _table("segment", "rows", *names, "gain", "answer", right=4)
     for found in retraining.verdict["segments"]:
         if "," not in found["name"]:
             shown = _percent(found["champion"]), _percent(found["challenger"]), _points(found["gain"])
@@ -75,8 +75,7 @@ def gate_table(retraining: Retraining) -> Table:
 
 def watch_table(watch: Watch, target: str) -> Table:
     """The release against what the version before would have said on the same rows."""
-    before, now = f"version {watch.previous} would be right", f"version {watch.version} is right"
-    table = _table("segment", "labelled rows", before, now, "answer", right=3)
+    table = _table("segment", "rows", f"version {watch.previous}", f"version {watch.version}", "answer", right=3)
     names = {_segment(name, target) for name in _SHOWN}
     for found in watch.verdict["segments"]:
         if found["name"] in names:

@@ -1,17 +1,12 @@
 """Demo telling: the story as it happens, for a person. Progress bars on a terminal, plain lines elsewhere."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from textwrap import wrap
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
+from rich.progress import Progress
 
 from monitors.baselines import Baseline
 from policies.policy import Policy
@@ -28,11 +23,11 @@ from service.demo_account import (
     retrainings,
     would_retrain,
 )
+from service.demo_page import Page
 from service.demo_play import Tick
 from service.records import DecisionRecord, Evaluation, Retraining, Watch
 from service.train_files import Outcome
 
-_WIDEST = 100
 _STYLES = {"hold": "dim", "watch": "yellow", "retrain": "bold green", "released": "bold green"}
 
 
@@ -40,83 +35,39 @@ class Teller:
     """Tells one story on one console; remembers what it said last, to say only what is new."""
 
     def __init__(self, console: Console, policy: Policy) -> None:
-        self._console, self._policy, self._target = console, policy, policy.task.target
+        self.page = Page(console)
+        self._policy, self._target = policy, policy.task.target
         self._said: tuple[object, ...] = ()
         self._scenes = 0
-        self._is_apart = False
         self._progress: Progress | None = None
-
-    # lines, tables and bars
-
-    def title(self, text: str) -> None:
-        """A heading across the page."""
-        if not self._is_apart:
-            self._console.print()
-        self._is_apart = False
-        self._console.rule(Text(text, "bold"), align="left", characters="-")
-
-    def say(self, text: str = "", style: str = "", indent: int = 2, hang: int = 0) -> None:
-        """One paragraph, all lines but the first `hang` deeper. Paths and addresses stay whole; nothing is markup."""
-        margins = " " * indent, " " * (indent + hang)
-        width = min(self._console.width, _WIDEST)
-        lines = wrap(
-            text,
-            width,
-            initial_indent=margins[0],
-            subsequent_indent=margins[1],
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for line in lines or [""]:
-            self._console.print(Text(line, style), soft_wrap=True)
-        self._is_apart = False
-
-    def table(self, table: Table) -> None:
-        """A table, with a free line after it."""
-        self._console.print(Padding(table, (0, 0, 0, 2), expand=False), highlight=False)
-        self._console.print()
-        self._is_apart = True
-
-    @contextmanager
-    def bar(self, says: str, total: int | None) -> Iterator[Progress]:
-        """A progress bar while something runs; nothing without a terminal."""
-        columns = TextColumn("  {task.description:<48}", markup=False), BarColumn(bar_width=30), TimeElapsedColumn()
-        off = not self._console.is_terminal
-        with Progress(*columns, console=self._console, transient=True, disable=off) as progress:
-            progress.add_task(says, total=total)
-            self._progress = progress
-            try:
-                yield progress
-            finally:
-                self._progress = None
 
     # the story
 
     def tell_beginning(self, policy_file: Path, folder: Path, *, is_kept: bool) -> None:
         """What is about to be seen."""
-        self.title("Tidegate demo: the support assistant of AwesomeShoes")
-        self.say(
+        self.page.title("Tidegate demo: the support assistant of AwesomeShoes")
+        self.page.say(
             "The model reads what a customer writes and says what they want: fit, returns or shipping. The customers "
             "are invented; everything else is the code of production, on a clock that follows the story (UTC)."
         )
-        self.say(f"policy  {policy_file}")
-        self.say(f"data    {folder}" + ("" if is_kept else " (removed at the end)"))
+        self.page.say(f"policy  {policy_file}")
+        self.page.say(f"data    {folder}" + ("" if is_kept else " (removed at the end)"))
 
     def open_scene(self, scene: Scene) -> None:
         """The heading of a chapter."""
         self._scenes += 1
-        self.title(f"{self._scenes} {scene.chapter.phase}: {say_when(scene.begins)} to {say_when(scene.ends)}")
-        self.say(scene.chapter.says, "italic")
+        self.page.title(f"{self._scenes} {scene.chapter.phase}: {say_when(scene.begins)} to {say_when(scene.ends)}")
+        self.page.say(scene.chapter.says, "italic")
 
     def tell_first(self, checkpoints: Sequence[Checkpoint], accuracy: Accuracy, baseline: Baseline) -> None:
         """The first model: its checkpoints, how good it is, and its baseline."""
         kept = [checkpoint for checkpoint in checkpoints if checkpoint.is_best][-1]
         chosen = kept.metrics["all"]["rows"]
-        self.say(f"Training the first model. Accuracy of each checkpoint on the newest {chosen:,.0f} rows:")
-        self.table(demo_tables.checkpoints_table(checkpoints, (kept.candidate, kept.step), self._target))
-        self.say("Then all rows teach. How good it is, each row predicted by a model that had not seen it:")
-        self.table(demo_tables.first_table(accuracy, self._target))
-        self.say(
+        self.page.say(f"Training the first model. Accuracy of each checkpoint on the newest {chosen:,.0f} rows:")
+        self.page.table(demo_tables.checkpoints_table(checkpoints, (kept.candidate, kept.step), self._target))
+        self.page.say("Then all rows teach. How good it is, each row predicted by a model that had not seen it:")
+        self.page.table(demo_tables.first_table(accuracy, self._target))
+        self.page.say(
             f"Version {baseline.version} is the champion. Its baseline: {accuracy.rows['all']:,} rows in "
             f"{len(baseline.layout.segments)} segments, fingerprint {baseline.fingerprint[:12]}."
         )
@@ -124,13 +75,15 @@ class Teller:
     def follow(self, ticks: Iterable[Tick], rows: int) -> tuple[Tick, ...]:
         """Play a chapter to its end, telling every change of what is decided."""
         seen: list[Tick] = []
-        with self.bar("rows served", rows) as progress:
+        with self.page.bar("rows served", rows) as progress:
+            self._progress = progress
             for tick in ticks:
                 seen.append(tick)
                 served = sum(each.rows for each in seen)
                 said = f"{say_when(tick.at)}  {served:,} of {rows:,} rows served"
                 progress.update(progress.task_ids[0], completed=served, description=said)
                 self._tell(tick, seen[-2] if len(seen) > 1 else None)
+        self._progress = None
         return tuple(seen)
 
     def close_scene(self, scene: Scene) -> None:
@@ -140,55 +93,61 @@ class Teller:
         counted = ", ".join(f"{n} {action}" for action, n in actions.most_common())
         late = self._policy.window.label_delay.total_seconds() / 3600
         last, opened = scene.ticks[-1], len(retrainings(scene.ticks))
-        self.say()
-        self.say(
+        self.page.say()
+        self.page.say(
             f"{rows:,} rows served; {labels:,} labels came, at least {late:.0f} h after their predictions, and "
             f"{last.unlabelled:,} are on their way. {len(scene.ticks)} evaluations: {counted}. "
             f"Retrainings: {opened}."
         )
         if faults := sorted({name.partition(": ")[2] for tick in scene.ticks for name in tick.evaluation.faults}):
-            self.say(f"Faults reported: {', '.join(faults)}.")
+            self.page.say(f"Faults reported: {', '.join(faults)}.")
         if scene.is_broken and (would := [tick.at for tick in scene.ticks if would_retrain(tick.evaluation)]):
             said = f"From {say_when(would[0])} on, data_fault alone stood between the drift and a retraining on broken"
-            self.say(f"{said} rows.", "bold")
+            self.page.say(f"{said} rows.", "bold")
         if scene.is_changed and not opened:
             self.tell_segments(last.evaluation)
         if not scene.is_changed and not opened:
             self._tell_why_nothing(last.evaluation)
 
     def _tell_why_nothing(self, evaluation: Evaluation) -> None:
-        self.say("Why nothing happened, by the reasons of the last evaluation, each trigger where it came nearest:")
+        self.page.say(
+            "Why nothing happened, by the reasons of the last evaluation, each trigger where it came nearest:"
+        )
         nearest = {answer.trigger["code"]: answer for answer in reversed(read_answers(evaluation.reasons)[0])}
         for code, answer in reversed(nearest.items()):
-            self.say(f"{code} did not ask", indent=4)
+            self.page.say(f"{code} did not ask", indent=4)
             for reason in answer.conditions:
                 if reason["met"]:
-                    self.say(f"{reason['code']}: {reason['text']}", "dim", indent=6)
+                    self.page.say(f"{reason['code']}: {reason['text']}", "dim", indent=6)
 
     def tell_segments(self, evaluation: Evaluation) -> None:
         """The states of the segments, as read."""
-        self.say("The segments as last read, each in the window with the strongest evidence:")
-        self.table(demo_tables.segments_table(evaluation))
+        self.page.say(
+            "The segments as last read, each in its strongest window (the drop is in points below the baseline):"
+        )
+        self.page.table(demo_tables.segments_table(evaluation))
 
     # a retraining, from the decision to the watch
 
     def tell_opened(self, decision: DecisionRecord, retraining: Retraining) -> None:
         """A retraining begins: why, and on which rows."""
-        self.say()
-        self.say(f"{say_when(decision.at)}  RETRAIN: {', '.join(retraining.reasons)}", _STYLES["retrain"])
+        self.page.say()
+        self.page.say(f"{say_when(decision.at)}  RETRAIN: {', '.join(retraining.reasons)}", _STYLES["retrain"])
         strongest = next((answer for answer in read_answers(decision.reasons)[0] if answer.asks), None)
         for reason in _chosen(strongest) if strongest else ():
-            self.say(str(reason["text"]), "dim", indent=4)
+            self.page.say(str(reason["text"]), "dim", indent=4)
         if retraining.change_started:
-            self.say(f"by the windows that ask, the change began about {say_when(retraining.change_started)}", indent=4)
-        self.say(f"Decision {decision.id}, retraining {retraining.id}.", indent=4)
-        self.say()
+            self.page.say(
+                f"by the windows that ask, the change began about {say_when(retraining.change_started)}", indent=4
+            )
+        self.page.say(f"Decision {decision.id}, retraining {retraining.id}.", indent=4)
+        self.page.say()
         excluded = retraining.manifest["excluded"]
-        self.say(
+        self.page.say(
             f"Curated from {retraining.manifest['rows']:,} labelled rows; {excluded['in_faulty_slice']:,} of slices "
             "with the broken feed are left out:"
         )
-        self.table(demo_tables.curated_table(retraining.manifest))
+        self.page.table(demo_tables.curated_table(retraining.manifest))
 
     def tell_checkpoint(self, checkpoint: Checkpoint) -> None:
         """A step of the training that runs, on the bar."""
@@ -204,26 +163,29 @@ class Teller:
         """Every checkpoint of every candidate, and the one that was kept."""
         if self._progress is not None and len(self._progress.task_ids) > 1:
             self._progress.remove_task(self._progress.task_ids[-1])
-        self.say("Checkpoints of each candidate, with their accuracy per intent on the validation rows:")
+        self.page.say("Checkpoints of each candidate, with their accuracy per intent on the validation rows:")
         kept = (outcome.candidate, outcome.checkpoint.step)
-        self.table(demo_tables.checkpoints_table(checkpoints, kept, self._target))
-        self.say(f"Taught again together with the validation rows: {outcome.training_rows:,} rows.")
+        self.page.table(demo_tables.checkpoints_table(checkpoints, kept, self._target))
+        self.page.say(f"Taught again together with the validation rows: {outcome.training_rows:,} rows.")
 
     def _tell_end_of(self, done: Retraining, at: datetime) -> None:
         if done.verdict:
-            self.say("The gate: champion against challenger on the rows that neither has learnt from:")
-            self.table(demo_tables.gate_table(done))
+            self.page.say(
+                "The gate: champion against challenger on rows that neither has learnt from (the gain is in points):"
+            )
+            self.page.table(demo_tables.gate_table(done))
             answers = Counter(s["answer"] for s in done.verdict["segments"] if "," in s["name"])
             smaller = ", ".join(f"{n} {answer}" for answer, n in answers.items())
-            self.say(f"Of the smaller segments: {smaller}. Too few labels refuse nothing; the watch looks on.")
-        self.say(f"{say_when(at)}  {done.state.upper()}: {done.note}", _STYLES.get(done.state, "bold red"))
+            self.page.say(f"Of the smaller segments: {smaller}. Too few labels refuse nothing; the watch looks on.")
+        self.page.say(f"{say_when(at)}  {done.state.upper()}: {done.note}", _STYLES.get(done.state, "bold red"))
 
     def tell_watch(self, watch: Watch) -> None:
         """What the watch saw last."""
-        self.say(
-            f"The watch: both versions on {watch.judged:,} rows labelled since the release, by the new one's intent:"
+        self.page.say(
+            f"The watch, on {watch.judged:,} rows labelled since the release, each by the intent that version "
+            f"{watch.version} said: how often it is right, and version {watch.previous} would be."
         )
-        self.table(demo_tables.watch_table(watch, self._target))
+        self.page.table(demo_tables.watch_table(watch, self._target))
 
     # what is new at each evaluation
 
@@ -232,14 +194,16 @@ class Teller:
         if turn.retraining:
             self._tell_end_of(turn.retraining, tick.at)
             if tick.watch:
-                self.say(f"watched until {say_when(tick.watch.until)}", indent=4)
-            self.say()
+                self.page.say(f"watched until {say_when(tick.watch.until)}", indent=4)
+            self.page.say()
             self._said = ()
             return
         if turn.rollback:
-            self.say(f"{say_when(tick.at)}  ROLLED BACK to {turn.rollback.version}: {turn.rollback.reason}", "bold red")
+            self.page.say(
+                f"{say_when(tick.at)}  ROLLED BACK to {turn.rollback.version}: {turn.rollback.reason}", "bold red"
+            )
         elif before and before.watch and tick.watch is None:
-            self.say(f"{say_when(tick.at)}  the watch is over: version {before.watch.version} stays", "bold green")
+            self.page.say(f"{say_when(tick.at)}  the watch is over: version {before.watch.version} stays", "bold green")
         self._tell_decision(tick.at, tick.evaluation)
 
     def _tell_decision(self, at: datetime, evaluation: Evaluation) -> None:
@@ -252,13 +216,13 @@ class Teller:
             return
         self._said = (evaluation.action, asked, against)
         what = f"asked for by {', '.join(asked)}" if asked else "something comes near" if nearest else "nothing asks"
-        held = f"; held by {', '.join(against)}" if asked and against else ""
-        self.say(f"{say_when(at)}  {evaluation.action}: {what}{held}", _STYLES[evaluation.action])
+        held = f"{'; held by' if asked else ';'} {', '.join(against)}" if against else ""
+        self.page.say(f"{say_when(at)}  {evaluation.action}: {what}{held}", _STYLES[evaluation.action])
         for reason in _chosen(nearest) if nearest else ():
-            self.say(str(reason["text"]), "dim", indent=4)
-        for hold in holds:
+            self.page.say(str(reason["text"]), "dim", indent=4)
+        for hold in holds if asked else ():
             if hold["met"]:
-                self.say(f"{hold['code']}: {hold['text']}", "" if asked else "dim", indent=4)
+                self.page.say(f"{hold['code']}: {hold['text']}", indent=4)
 
 
 def _chosen(answer: Answer) -> list[Reason]:

@@ -70,7 +70,7 @@ class Chapter:
 STORY = (
     Chapter("history", 4_000, "Labelled history trains the first model and is its baseline."),
     Chapter("stable", 2_000, "Quiet days: nothing changes, and nothing should happen."),
-    Chapter("drift", 600, "Instant exchange starts: customers use the words of returns for other wishes."),
+    Chapter("drift", 690, "Instant exchange starts: customers use the words of returns for other wishes."),
     Chapter("broken", 500, "Then the feed breaks: texts are cut, order values are missing. A fault, not drift."),
     Chapter("recovered", 2_400, "The feed is whole again, in the new world. What drift asked for may be done."),
 )

@@ -2,14 +2,12 @@
 
 import logging
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from monitors.baselines import Baseline
-from monitors.readings import FloatArray
 from policies.gate import ENOUGH_LN, Verdict
 from policies.policy import Policy
 from service.comparing import compare, masks_of, outcomes
@@ -35,11 +33,10 @@ def watch_release(house: House, registry: Registry, policy: Policy) -> Release |
     if house.clock() >= watch.until or house.ledger.champion(model) != watch.version or baseline is None:
         house.ledger.save_watch(model, None)
         return None
-    labelled = house.cells.load_labelled(baseline)
-    labels = int(sum(profile[0, 0] for profile in labelled.values()))
+    labels = int(house.cells.total_labelled(baseline)[0, 0])
     if labels < watch.judged + LABELS_A_LOOK:
         return None
-    verdict = _compare(house, registry, policy, watch, baseline, labelled)
+    verdict = _compare(house, registry, policy, watch, baseline)
     worse = _worse(verdict) if verdict else []
     if not worse:
         said = msgspec.to_builtins(verdict) if verdict else {}
@@ -73,8 +70,8 @@ def _compare(
     policy: Policy,
     watch: Watch,
     baseline: Baseline,
-    labelled: Mapping[int, FloatArray],
 ) -> Verdict | None:
+    labelled = house.cells.load_labelled(baseline)
     first, last = min(labelled), max(labelled)
     span = datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC) + policy.window.slice + timedelta(1)
     rows = house.archive.labelled(policy.model, *span, version=watch.version)

@@ -74,7 +74,7 @@ def test_numbers_that_could_not_be_read_show_no_series(house):
         "columns": [{"column": "x", "statistic": "psi", "size": None, "threshold": 0.1, "evidence_ln": None}],
         "performance": {"metric": "accuracy", "value": None, "estimate": None},
     }  # fmt: skip
-    house.ledger.save_evaluation(Evaluation("shop", "1", at=NOON, segments=[read]))
+    house.ledger.record(Evaluation("shop", "1", at=NOON, segments=[read]), None, ())
     text = metrics.expose(lambda: observe.snapshot(house)).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert families["tidegate_drift_size"].samples == []
@@ -89,9 +89,9 @@ def test_only_faults_that_are_open_are_faults(house):
         "performance": {"metric": "accuracy", "value": None, "estimate": None},
     }  # fmt: skip
     evaluation = Evaluation("shop", "1", at=NOON, segments=[read], faults=("all: text missing",))
-    house.ledger.save_evaluation(evaluation)
+    house.ledger.record(evaluation, None, ())
     assert shop(house).segments[0].faults == {"missing"}
-    house.ledger.save_evaluation(replace(evaluation, faults=()))
+    house.ledger.record(replace(evaluation, faults=()), None, ())
     assert shop(house).segments[0].faults == set()
 
 

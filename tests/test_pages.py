@@ -82,11 +82,11 @@ def fill(house: House) -> None:
     evaluation = house.ledger.evaluation("shop")
     shown = replace(
         evaluation,
-        watch=Watch("2", "1", NOON),
         faults=("intent=returns: text missing",),
         findings=(f"a new value {HOSTILE}",),
     )
     house.ledger.record(shown, decision, [])
+    house.ledger.save_watch("shop", Watch("2", "1", NOON))
     segment = {
         "name": "all",
         "n": 300,
@@ -229,7 +229,7 @@ def test_any_state_and_missing_numbers_can_be_shown(house, client, state):
         "columns": [{"column": "x", "statistic": "psi", "size": None, "threshold": 0.1, "evidence_ln": None}],
         "performance": {"metric": "mae", "value": None, "expected": 12.5, "estimate": None},
     }  # fmt: skip
-    house.ledger.save_evaluation(Evaluation("shop", "1", at=NOON, segments=[read]))
+    house.ledger.record(Evaluation("shop", "1", at=NOON, segments=[read]), None, ())
     text = flat(page_of(client))
     assert state in text
     assert "12.5" in text

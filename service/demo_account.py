@@ -92,8 +92,8 @@ def held_by(evaluation: Evaluation) -> tuple[str, ...]:
 
 def asks(evaluation: Evaluation) -> tuple[str, ...]:
     """The codes of the triggers that ask for a retraining, in any segment."""
-    answers, _ = read_answers(evaluation.reasons)
-    return tuple(dict.fromkeys(answer.trigger["code"] for answer in answers if answer.asks))
+    asked = {answer.trigger["code"] for answer in read_answers(evaluation.reasons)[0] if answer.asks}
+    return tuple(code for code in TRIGGER_CODES if code in asked)
 
 
 def would_retrain(evaluation: Evaluation) -> bool:

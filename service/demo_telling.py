@@ -163,7 +163,10 @@ class Teller:
         """Every checkpoint of every candidate, and the one that was kept."""
         if self._progress is not None and len(self._progress.task_ids) > 1:
             self._progress.remove_task(self._progress.task_ids[-1])
-        self.page.say("Checkpoints of each candidate, with their accuracy per intent on the validation rows:")
+        self.page.say(
+            "Checkpoints, with their accuracy per intent on the validation rows. Of each candidate the step with the "
+            "lowest loss counts, and of those the most accurate is kept:"
+        )
         kept = (outcome.candidate, outcome.checkpoint.step)
         self.page.table(demo_tables.checkpoints_table(checkpoints, kept, self._target))
         self.page.say(f"Taught again together with the validation rows: {outcome.training_rows:,} rows.")

@@ -1,0 +1,222 @@
+"""Retraining, gate, release and watch on a real house: what a bad trainer, a crash and a bad release lead to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pyarrow import parquet
+from test_replay import POLICY, rows
+
+from policies.parse import parse
+from service.comparing import with_predictions
+from service.first_model import train_first
+from service.house import House, joiner_of, open_house, worker_of
+from service.ingest import hash_body
+from service.launchers import Stopping, launch_child, launch_here
+from service.loop import Loop
+from service.records import DecisionRecord, Release, Watch
+from service.references import baseline_of, keep_baseline
+from service.registry import Registry
+from service.replay import FileClock
+from service.retrain import Launch, open_retraining
+from service.settings import Durability, Settings
+from service.tables import Roles, as_batch
+from service.trainers import refit
+from service.training_errors import LossNotFinite
+from service.watch import watch_release
+from service.wire import Batch
+
+POLICY_VALUE = parse(POLICY)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A house with a champion, and the rows of its world."""
+
+    house: House
+    clock: FileClock
+    registry: Registry
+    world: pa.Table
+
+    def serve(self, begin: int, end: int) -> None:
+        """Predict with the champion, post, label, fold and join."""
+        part, version = self.world.slice(begin, end - begin), self.house.ledger.champion("flip")
+        served = with_predictions(part, self.registry.load("flip", version).predict(part), version)
+        self.clock.now = pc.max(part.column("timestamp")).as_py() + timedelta(hours=2)
+        labels = pa.table(
+            {
+                "prediction_id": part.column("prediction_id"),
+                "label": part.column("label"),
+                "timestamp": part.column("timestamp"),
+                "outcome": pa.nulls(part.num_rows, pa.string()),
+            }
+        )
+        for accept, table in (
+            (self.house.ingest.accept_predictions, served),
+            (self.house.ingest.accept_labels, labels),
+        ):
+            table = table.drop_columns(["label"]) if table is served else table
+            accept("flip", Batch(table), None, hash_body(f"{begin}-{accept.__name__}".encode()), self.clock())
+        worker, joiner = worker_of(self.house), joiner_of(self.house)
+        worker.acquire()
+        worker.step()
+        joiner.step(self.clock())
+        joiner.release()
+        worker.release()
+
+    def decision(self, change_at: int) -> DecisionRecord:
+        """A decision to retrain for a change at this row."""
+        return DecisionRecord(
+            id="d-1",
+            model="flip",
+            version=self.house.ledger.champion("flip"),
+            at=self.clock(),
+            action="retrain",
+            reasons=[{"code": "performance_drop", "met": True, "segment": "all", "text": "worse"}],
+            states={"all": "drifting"},
+            triggers=("all",),
+            change_started=self.world.column("timestamp")[change_at].as_py(),
+            policy="p",
+            baseline="b",
+        )
+
+    def loop(self, launch: Launch = launch_here) -> Loop:
+        return Loop(self.house, self.registry, launch, makes_reports=False)
+
+
+@contextmanager
+def open_shop(folder: Path, world: pa.Table, start: int = 1000) -> Iterator[Shop]:
+    clock = FileClock()
+    (folder / "policies.d").mkdir()
+    (folder / "policies.d" / "policy.yaml").write_text(POLICY)
+    settings = replace(
+        Settings(), data_dir=folder, policies=folder / "policies.d", partitions=1, durability=Durability("everysec")
+    )
+    batch = as_batch(Path("made"), world, Roles(kinds=POLICY_VALUE.column_kinds()), "classification", "")
+    with open_house(settings, clock) as house:
+        house.ledger.add_model("flip")
+        shop = Shop(house, clock, Registry(folder), batch)
+        train_first(house, shop.registry, POLICY_VALUE, batch.slice(0, start), datetime(2026, 1, 1, tzinfo=UTC))
+        yield shop
+
+
+def upside_down(folder, note):
+    """A trainer that learns every label the wrong way round."""
+    for file in [*folder.glob("train-*.parquet"), folder / "validation.parquet"]:
+        table = parquet.read_table(file)
+        wrong = pc.if_else(pc.equal(table.column("label"), "yes"), "no", "yes")
+        parquet.write_table(table.set_column(table.column_names.index("label"), "label", wrong), file)
+    return launch_here(folder, note)
+
+
+def test_a_worse_challenger_is_refused_and_the_segment_is_named(tmp_path):
+    with open_shop(tmp_path, rows(3000)) as shop:
+        shop.serve(1000, 3000)
+        opened = open_retraining(shop.house, shop.decision(change_at=1000))
+        assert opened is not None
+        done = shop.loop(upside_down).finish("flip")
+        assert done.state == "refused"
+        worse = [s["name"] for s in done.verdict["segments"] if s["answer"] == "worse"]
+        assert {"all", "group=a", "group=b"} <= set(worse)
+        assert "group=a" in done.note
+        assert shop.house.ledger.champion("flip") == "1"
+        assert shop.house.ledger.baselines("flip").keys() == {"1"}
+
+
+def test_a_better_challenger_is_released_with_its_own_baseline(tmp_path):
+    with open_shop(tmp_path, rows(3000, flips_at=1500)) as shop:
+        shop.serve(1000, 3000)
+        open_retraining(shop.house, shop.decision(change_at=1500))
+        done = shop.loop().finish("flip")
+        assert (done.state, shop.house.ledger.champion("flip")) == ("released", "2")
+        assert shop.house.ledger.baseline("flip", "2").rows[0] == 1500
+        assert shop.house.ledger.watch("flip").previous == "1"
+        assert [r.kind for r in shop.house.ledger.releases("flip")] == ["first", "release"]
+
+
+def test_a_decision_opens_one_retraining_however_often_it_is_replayed(tmp_path):
+    with open_shop(tmp_path, rows(3000, flips_at=1500)) as shop:
+        shop.serve(1000, 3000)
+        decision = shop.decision(change_at=1500)
+        assert open_retraining(shop.house, decision) is not None
+        assert open_retraining(shop.house, decision) is None
+        first = shop.loop().finish("flip")
+        assert shop.loop().finish("flip") is None
+        shop.house.ledger.save_retraining(replace(first, state="failed"))
+        assert shop.house.ledger.retraining("flip", first.id).state == "released"
+
+
+def test_a_retraining_that_a_crash_left_behind_is_begun_again(tmp_path):
+    with open_shop(tmp_path, rows(3000, flips_at=1500)) as shop:
+        shop.serve(1000, 3000)
+        open_retraining(shop.house, shop.decision(change_at=1500))
+        stop = Event()
+        stop.set()
+        with pytest.raises(Stopping):
+            shop.loop(lambda folder, note: launch_child(folder, note, stop)).finish("flip")
+        assert shop.house.ledger.retrainings("flip")[0].state == "training"
+        told = []
+        never = Event()
+
+        def launch(folder, note):
+            return launch_child(folder, lambda checkpoint: (told.append(checkpoint), note(checkpoint)), never)
+
+        assert shop.loop(launch).finish("flip").state == "released"
+        assert told
+
+
+def test_a_trainer_that_fails_ends_the_retraining_with_its_reason(tmp_path):
+    with open_shop(tmp_path, rows(3000, flips_at=1500)) as shop:
+        shop.serve(1000, 3000)
+        open_retraining(shop.house, shop.decision(change_at=1500))
+
+        def broken(folder, note):
+            raise LossNotFinite(3, float("nan"))
+
+        done = shop.loop(broken).finish("flip")
+        assert done.state == "failed"
+        assert "nan" in done.note
+        assert shop.house.ledger.champion("flip") == "1"
+
+
+def test_a_release_that_turns_out_worse_is_rolled_back(tmp_path):
+    with open_shop(tmp_path, rows(3000)) as shop:
+        index = shop.world.column_names.index("label")
+        turned = pc.if_else(pc.equal(shop.world.column("label"), "yes"), "no", "yes")
+        wrong = shop.world.set_column(index, "label", turned).slice(0, 1000)
+        bad = refit(wrong, task="classification", columns=POLICY_VALUE.column_kinds(), step=2)
+        shop.registry.save(bad, name="flip", version="2", created=shop.clock(), rows_digest="x")
+        served = with_predictions(wrong, bad.predict(wrong), "2")
+        keep_baseline(shop.house.ledger, tmp_path, baseline_of(POLICY_VALUE, "2", served), served)
+        shop.house.ledger.move_champion(Release("flip", "2", "1", shop.clock(), "release", "test"))
+        watch = Watch("2", "1", datetime(2027, 1, 1, tzinfo=UTC))
+        shop.house.ledger.save_watch("flip", watch)
+        shop.serve(1000, 1050)
+        assert watch_release(shop.house, shop.registry, POLICY_VALUE) is None  # too few labels for a look
+        shop.serve(1050, 1400)
+        back = watch_release(shop.house, shop.registry, POLICY_VALUE)
+        assert (back.kind, back.version, shop.house.ledger.champion("flip")) == ("rollback", "1", "1")
+        assert "group=a" in back.reason
+        counts = shop.house.ledger.counts("flip")
+        assert (counts["rollbacks"], counts["post_release_regressions"]) == (1, 1)
+
+
+def test_a_release_that_stands_is_watched_to_the_end(tmp_path):
+    with open_shop(tmp_path, rows(3000, flips_at=1500)) as shop:
+        shop.serve(1000, 2600)
+        open_retraining(shop.house, shop.decision(change_at=1500))
+        shop.loop().finish("flip")
+        shop.serve(2600, 3000)
+        assert watch_release(shop.house, shop.registry, POLICY_VALUE) is None
+        looked = shop.house.ledger.watch("flip")
+        assert looked.judged == 400
+        assert looked.verdict["segments"][0]["answer"] == "better_or_equal"
+        shop.clock.now = looked.until
+        watch_release(shop.house, shop.registry, POLICY_VALUE)
+        assert shop.house.ledger.watch("flip") is None

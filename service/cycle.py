@@ -26,7 +26,7 @@ from policies.policy import Policy
 from service.house import House
 from service.readings_view import segments_view
 from service.records import DecisionRecord, Evaluation, Retraining
-from service.twins import TEST_LABELS, Twins
+from service.training.twins import TEST_LABELS, Twins
 
 LATE_SLICES = 200
 """Rows that arrive later than into the newest so many slices do not cause an evaluation of their own."""

@@ -21,7 +21,6 @@ from rich.console import Console
 import policies
 from monitors.baselines import Baseline
 from policies.policy import Policy
-from service.checkpoints import Checkpoint
 from service.demo_account import Scene, accuracies, check, first_accuracy
 from service.demo_console import address_of, check_host, listening, serve_console
 from service.demo_play import Play
@@ -29,13 +28,14 @@ from service.demo_summary import Places, tell_end
 from service.demo_telling import Teller
 from service.demo_traffic import STORY, Chapter, story
 from service.errors import ServiceError
-from service.first_model import train_first
 from service.house import House, joiner_of, open_house, worker_of
-from service.launchers import launch_here
-from service.references import reference_file
 from service.replay import FileClock
 from service.settings import Durability, Settings
-from service.train_files import Outcome
+from service.training.checkpoints import Checkpoint
+from service.training.first_model import train_first
+from service.training.launchers import launch_here
+from service.training.references import reference_file
+from service.training.train_files import Outcome
 
 POLICY = Path(policies.__file__).with_name("examples") / "awesomeshoes-demo.yaml"
 BEGINS = datetime(2026, 11, 2, tzinfo=UTC)
@@ -180,9 +180,20 @@ def _ending() -> Iterator[None]:
     if current_thread() is not main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    told: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        told.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
+    except RuntimeError as error:
+        # An interrupted DuckDB query ends with an error of its own.
+        if told:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

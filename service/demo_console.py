@@ -8,9 +8,9 @@ from ipaddress import ip_address
 import uvicorn
 from rich.console import Console
 
-from service.api import create_app
 from service.house import House
 from service.serve import GRACE_SECONDS, OpenToAll
+from service.web.api import create_app
 
 
 def check_host(host: str) -> None:

@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from policies.policy import Policy
-from service.fold import Worker
 from service.house import House
-from service.labels import Joiner
+from service.intake.fold import Worker
+from service.intake.labels import Joiner
+from service.intake.wire import Batch
 from service.loop import Loop, Turn
 from service.records import Evaluation, Watch
-from service.registry import Registry
 from service.replay import FileClock
 from service.retrain import Launch
-from service.wire import Batch
+from service.training.registry import Registry
 
 _LABELS = pa.schema({"prediction_id": pa.string(), "timestamp": pa.timestamp("us", tz="UTC"), "label": pa.string()})
 

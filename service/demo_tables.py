@@ -7,10 +7,10 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from service.checkpoints import Checkpoint
 from service.demo_account import Accuracy, Promise
 from service.demo_traffic import INTENTS
 from service.records import Evaluation, Retraining, Watch
+from service.training.checkpoints import Checkpoint
 
 _SHOWN = ("all", *INTENTS)
 

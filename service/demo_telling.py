@@ -11,7 +11,6 @@ from rich.progress import Progress
 from monitors.baselines import Baseline
 from policies.policy import Policy
 from service import demo_tables
-from service.checkpoints import Checkpoint
 from service.demo_account import (
     Accuracy,
     Answer,
@@ -26,7 +25,8 @@ from service.demo_account import (
 from service.demo_page import Page
 from service.demo_play import Tick
 from service.records import DecisionRecord, Evaluation, Retraining, Watch
-from service.train_files import Outcome
+from service.training.checkpoints import Checkpoint
+from service.training.train_files import Outcome
 
 _STYLES = {"hold": "dim", "watch": "yellow", "retrain": "bold green", "released": "bold green"}
 

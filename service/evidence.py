@@ -11,7 +11,7 @@ from pyarrow import parquet
 from service import evidence_report
 from service.house import House
 from service.records import DecisionRecord
-from service.references import reference_file
+from service.training.references import reference_file
 
 _log = logging.getLogger(__name__)
 _WINDOW = timedelta(days=7)

@@ -5,18 +5,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from service.archive import Archive
-from service.archiving import Roll
-from service.cells import Cells
-from service.embedded import Embedded
-from service.fold import Worker
-from service.ingest import Ingest
-from service.labels import Joiner
+from service.intake.archive import Archive
+from service.intake.archiving import Roll
+from service.intake.cells import Cells
+from service.intake.fold import Worker
+from service.intake.ingest import Ingest
+from service.intake.labels import Joiner
+from service.intake.log import Log
 from service.ledger import Ledger
-from service.log import Log
 from service.policy_files import PolicyFolder
 from service.settings import Settings
-from service.store import Store
+from service.storage.embedded import Embedded
+from service.storage.store import Store
 
 Clock = Callable[[], datetime]
 

@@ -12,10 +12,10 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from service.errors import ServiceError, StaleOwner
 from service.house import House
-from service.launchers import Stopping
 from service.loop import Loop
-from service.ownership import Ownership
-from service.snapshot import NO_EVALUATIONS, Durations
+from service.storage.ownership import Ownership
+from service.training.launchers import Stopping
+from service.web.snapshot import NO_EVALUATIONS, Durations
 
 _log = logging.getLogger(__name__)
 RELOAD_SECONDS = 2.0

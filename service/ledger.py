@@ -6,10 +6,10 @@ from typing import TypeVar
 import msgspec
 
 from monitors.baselines import Baseline
-from service import keys
 from service.errors import ServiceError
 from service.records import DecisionRecord, Evaluation, Release, Request, Retraining, Watch
-from service.store import Store, Word
+from service.storage import keys
+from service.storage.store import Store, Word
 
 Record = TypeVar("Record")
 _MODELS = keys.key("models", "all")

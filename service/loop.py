@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from service.cycle import Cycle
 from service.evidence import Reports
 from service.house import House
-from service.launchers import launch_here
 from service.records import DecisionRecord, Release, Retraining
-from service.registry import Registry
 from service.retrain import Launch, Retrainer, open_retraining
+from service.training.launchers import launch_here
+from service.training.registry import Registry
 from service.watch import watch_release
 
 

@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from policies.policy import Policy
-from service.comparing import outcomes
 from service.errors import ServiceError
-from service.first_model import train_first
 from service.house import House, joiner_of, worker_of
+from service.intake.wire import Batch
 from service.loop import Loop
 from service.records import DecisionRecord, Request, Retraining
-from service.registry import Registry
-from service.wire import Batch
+from service.training.comparing import outcomes
+from service.training.first_model import train_first
+from service.training.registry import Registry
 
 ROWS_A_STEP = 20
 """Thin traffic is not evaluated more often than this many rows: between them nothing is new."""

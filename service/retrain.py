@@ -22,17 +22,17 @@ from monitors.baselines import Baseline
 from policies.decision import TRIGGER_CODES
 from policies.gate import Verdict
 from policies.policy import Policy
-from service.checkpoints import Checkpoint
-from service.comparing import compare, masks_of, outcomes, with_predictions
-from service.curate import Curated, curate
 from service.errors import ServiceError
 from service.house import House
-from service.model_files import read_model
-from service.models import Model
 from service.records import DecisionRecord, Release, Retraining, Watch
-from service.references import baseline_of, keep_baseline, reference_file
-from service.registry import Registry
-from service.train_files import Job, Outcome, prepare
+from service.training.checkpoints import Checkpoint
+from service.training.comparing import compare, masks_of, outcomes, with_predictions
+from service.training.curate import Curated, curate
+from service.training.model_files import read_model
+from service.training.models import Model
+from service.training.references import baseline_of, keep_baseline, reference_file
+from service.training.registry import Registry
+from service.training.train_files import Job, Outcome, prepare
 
 _log = logging.getLogger(__name__)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)

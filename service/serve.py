@@ -12,16 +12,16 @@ from threading import Event, Thread
 
 import uvicorn
 
-from service.api import create_app
-from service.auth import has_keys, take_keys
-from service.cautions import cautions
 from service.errors import BadSetting, ServiceError
 from service.house import House, joiner_of, open_house, worker_of
 from service.jobs import Jobs
-from service.launchers import launch_child
 from service.loop import Loop
-from service.registry import Registry
 from service.settings import Settings
+from service.storage.cautions import cautions
+from service.training.launchers import launch_child
+from service.training.registry import Registry
+from service.web.api import create_app
+from service.web.auth import has_keys, take_keys
 
 _log = logging.getLogger(__name__)
 GRACE_SECONDS = 2

@@ -10,11 +10,11 @@ import msgspec
 from monitors.baselines import Baseline
 from policies.gate import ENOUGH_LN, Verdict
 from policies.policy import Policy
-from service.comparing import compare, masks_of, outcomes
 from service.house import House
 from service.records import Release, Watch
-from service.registry import Registry
-from service.training_errors import TrainingError
+from service.training.comparing import compare, masks_of, outcomes
+from service.training.registry import Registry
+from service.training.training_errors import TrainingError
 
 _log = logging.getLogger(__name__)
 LABELS_A_LOOK = 100

@@ -12,11 +12,11 @@ from pathlib import Path
 from intake import NOON, Intake, batch, label_rows
 
 from monitors.baselines import Baseline
-from service.archiving import Roll
 from service.errors import StoreError
-from service.ownership import Ownership
-from service.store import Store
-from service.wire import Batch
+from service.intake.archiving import Roll
+from service.intake.wire import Batch
+from service.storage.ownership import Ownership
+from service.storage.store import Store
 
 ROWS = 20
 ROLL = Roll(rows=200)

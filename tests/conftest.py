@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from service.embedded import Embedded
 from service.errors import StoreAway
-from service.store import Store
+from service.storage.embedded import Embedded
+from service.storage.store import Store
 
 
 @pytest.fixture(scope="session")

@@ -19,15 +19,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from streams import START, predictions
 
 from monitors.baselines import Baseline
-from service import counts
-from service.api import create_app
 from service.cycle import Cycle
-from service.embedded import Embedded
 from service.house import House, joiner_of, open_house, worker_of
+from service.intake import counts
+from service.intake.wire import Batch
 from service.records import Release
-from service.references import baseline_of, keep_baseline
 from service.settings import Settings
-from service.wire import Batch
+from service.storage.embedded import Embedded
+from service.training.references import baseline_of, keep_baseline
+from service.web.api import create_app
 
 NOON = datetime.fromtimestamp(START, UTC) + timedelta(days=2, hours=12)
 POLICY = """

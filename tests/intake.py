@@ -11,16 +11,16 @@ from streams import START, predictions
 
 from monitors import baselines
 from monitors.baselines import Baseline
-from service import counts
-from service.archive import Archive
-from service.archiving import Roll
-from service.cells import Cells
-from service.fold import Worker
-from service.ingest import Ingest
-from service.labels import Joiner
-from service.log import Log
-from service.store import Store
-from service.wire import Batch
+from service.intake import counts
+from service.intake.archive import Archive
+from service.intake.archiving import Roll
+from service.intake.cells import Cells
+from service.intake.fold import Worker
+from service.intake.ingest import Ingest
+from service.intake.labels import Joiner
+from service.intake.log import Log
+from service.intake.wire import Batch
+from service.storage.store import Store
 
 NOON = datetime.fromtimestamp(START, UTC) + timedelta(hours=12)
 BASELINE = baselines.build(

@@ -27,11 +27,12 @@ from houses import with_group as grouped
 from pyarrow import parquet
 from streams import START, predictions
 
-from service import counts, evidence
-from service.api import create_app
-from service.embedded import Embedded
+from service import evidence
 from service.house import House
+from service.intake import counts
 from service.records import DecisionRecord, Evaluation, Release, Retraining
+from service.storage.embedded import Embedded
+from service.web.api import create_app
 
 DOC = (Path(__file__).parent.parent / "docs/reference/http.md").read_text()
 PREDICTIONS = "/v1/models/shop/predictions"

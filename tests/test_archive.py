@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from intake import NOON, Intake, batch
 
-from service import keys
-from service.archive import Archive
-from service.archiving import Roll
 from service.errors import StoreAway
-from service.log import Log
+from service.intake.archive import Archive
+from service.intake.archiving import Roll
+from service.intake.log import Log
+from service.storage import keys
 
 BEGIN, END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 SMALL = Roll(rows=100)

@@ -6,8 +6,11 @@ import pytest
 from houses import ROW, client_of, give_baseline, open_shop
 from starlette.routing import Mount
 
-from service.api import create_app
-from service.auth import (
+from service.errors import BadName
+from service.storage.embedded import Embedded
+from service.storage.store import Store
+from service.web.api import create_app
+from service.web.auth import (
     FRESH_SECONDS,
     BadKey,
     Keyring,
@@ -20,9 +23,6 @@ from service.auth import (
     list_keys,
     revoke_key,
 )
-from service.embedded import Embedded
-from service.errors import BadName
-from service.store import Store
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 OPEN = {"/healthz", "/readyz", "/problems", "/docs", "/openapi.json", "/docs/oauth2-redirect"}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.curate import MOST_HOLDOUT, Curated, curate, digest_ids
-from service.training_errors import NotEnoughRows
+from service.training.curate import MOST_HOLDOUT, Curated, curate, digest_ids
+from service.training.training_errors import NotEnoughRows
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 HOUR = 3600

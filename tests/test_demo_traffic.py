@@ -8,8 +8,8 @@ import pytest
 
 from service.demo_phrases import AMBIGUOUS, INSTANT_EXCHANGE, PHRASES, SLOTS
 from service.demo_traffic import INTENTS, PHASES, STORY, rows, story
-from service.models import Model
-from service.trainers import out_of_fold, refit, train
+from service.training.models import Model
+from service.training.trainers import out_of_fold, refit, train
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 STEP = timedelta(minutes=5)

@@ -26,9 +26,9 @@ from policies.parse import parse
 from policies.policy import Gate
 from policies.schema import json_schema
 from policies.states import STATES
-from service.checks import REASONS
 from service.cli import _parser
-from service.label_ends import ENDS
+from service.intake.checks import REASONS
+from service.intake.label_ends import ENDS
 from service.records import FINISHED
 from service.settings import SETTING_NAMES, Settings
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from service import embedded
-from service.embedded import Embedded
 from service.errors import DataDirInUse, NoEmbeddedStore, StoreAway, StoreDidNotStart
 from service.settings import Durability
-from service.store import Store
+from service.storage import embedded
+from service.storage.embedded import Embedded
+from service.storage.store import Store
 
 OWNER = """
 import sys, time
 from pathlib import Path
-from service.embedded import Embedded
+from service.storage.embedded import Embedded
 server = Embedded(Path(sys.argv[1])).start()
 print(server.pid, flush=True)
 time.sleep(600)

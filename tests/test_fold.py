@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from intake import BASELINE, NOON, Intake, batch, label_rows, sum_of
 
 from monitors.profiles import fold
-from service import columns, keys
 from service.errors import StoreAway
-from service.log import Log
-from service.store import Store
+from service.intake import columns
+from service.intake.log import Log
+from service.storage import keys
+from service.storage.store import Store
 
 
 def expected(table: pa.Table) -> np.ndarray:
@@ -220,7 +221,7 @@ def test_the_backlog_and_its_age_are_seen(store, tmp_path):
 
 
 def _labels():
-    from service.wire import Batch
+    from service.intake.wire import Batch
 
     return Batch(label_rows(["a"], ["fit"]))
 

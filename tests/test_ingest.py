@@ -5,12 +5,12 @@ import pyarrow as pa
 import pytest
 from intake import NOON, Intake, batch, label_rows
 
-from service import wire
-from service.entries import id_after, id_number
 from service.errors import Backlogged, BadName, BadSetting, KeyConflict, NothingAcceptable, Rejection, StoreFull
-from service.ingest import UNVERSIONED, Ingest, hash_body
-from service.log import Log
-from service.wire import Batch
+from service.intake import wire
+from service.intake.entries import id_after, id_number
+from service.intake.ingest import UNVERSIONED, Ingest, hash_body
+from service.intake.log import Log
+from service.intake.wire import Batch
 
 
 def rows_in(log: Log) -> int:

@@ -17,7 +17,7 @@ from actors import ROWS, label_values, open_intake, send
 from intake import BASELINE, Intake, batch, sum_of
 
 from monitors.profiles import fold, fold_labelled
-from service.embedded import Embedded
+from service.storage.embedded import Embedded
 
 ROLES = ("append", "work", "join")
 

@@ -11,8 +11,8 @@ from streams import predictions
 
 from monitors import baselines
 from monitors.profiles import fold_labelled
-from service.archiving import Roll
 from service.errors import StoreAway
+from service.intake.archiving import Roll
 
 OTHER = baselines.build(
     predictions(500, seed=98, start=1_767_000_000), model="m", version="1", cuts=[["group"]], task="classification"
@@ -279,7 +279,7 @@ def test_regression_labels_are_numbers_all_the_way(store, tmp_path):
                 "outcome": pa.nulls(rows, pa.string()),
             }
         )
-        from service.wire import Batch
+        from service.intake.wire import Batch
 
         intake.ingest.accept_labels("m", Batch(labels), None, "x", intake.now)
         for _ in range(3):

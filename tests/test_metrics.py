@@ -12,8 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_server import PROMTOOL, Prometheus, needs_prometheus, scraping
 
-from service.metrics import CONTENT_TYPE, DECLARED, collect, expose
-from service.snapshot import (
+from service.web.metrics import CONTENT_TYPE, DECLARED, collect, expose
+from service.web.snapshot import (
     EVALUATION_BOUNDS,
     RETRAINING_BOUNDS,
     SEGMENT_STATES,

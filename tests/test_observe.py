@@ -7,13 +7,13 @@ from houses import NOON, POLICY, evaluate, fold, give_baseline, open_shop
 from prometheus_client.parser import text_string_to_metric_families
 from streams import predictions
 
-from service import metrics, observe
-from service.embedded import Embedded
 from service.errors import Rejection, StoreAway
 from service.house import House
+from service.intake.wire import Batch
 from service.records import Evaluation, Release, Retraining
-from service.snapshot import NO_EVALUATIONS, ModelSnapshot
-from service.wire import Batch
+from service.storage.embedded import Embedded
+from service.web import metrics, observe
+from service.web.snapshot import NO_EVALUATIONS, ModelSnapshot
 
 
 @pytest.fixture

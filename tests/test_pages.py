@@ -9,11 +9,11 @@ from houses import HOSTILE, NOON, POLICY, client_of, evaluate, give_baseline, op
 from streams import START, predictions
 
 from service import evidence
-from service.embedded import Embedded
 from service.house import House
-from service.pages import STATE_SIGNS
 from service.records import DecisionRecord, Evaluation, Release, Retraining, Watch
-from service.snapshot import SEGMENT_STATES
+from service.storage.embedded import Embedded
+from service.web.pages import STATE_SIGNS
+from service.web.snapshot import SEGMENT_STATES
 
 VOID = {"meta", "link", "br"}
 

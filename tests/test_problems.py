@@ -7,9 +7,10 @@ from starlette.requests import Request
 
 from policies.errors import PolicyInvalid
 from policies.parse import parse
-from service import auth, errors, problems
-from service.embedded import Embedded
-from service.routes import refusals
+from service import errors
+from service.storage.embedded import Embedded
+from service.web import auth, problems
+from service.web.routes import refusals
 
 DOC = (Path(__file__).parent.parent / "docs/reference/http.md").read_text()
 # What only an operator's command or a worker meets; over HTTP it would be our own fault.

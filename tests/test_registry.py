@@ -8,11 +8,11 @@ import pytest
 import skops.io
 
 from service.errors import BadName
-from service.model_files import read_model, write_model
-from service.models import Model
-from service.registry import Registry
-from service.trainers import train
-from service.training_errors import (
+from service.training.model_files import read_model, write_model
+from service.training.models import Model
+from service.training.registry import Registry
+from service.training.trainers import train
+from service.training.training_errors import (
     BadModelFile,
     TamperedModel,
     UnexpectedType,

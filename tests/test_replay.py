@@ -15,9 +15,9 @@ from streams import START
 
 from policies.parse import parse
 from service.house import open_house
+from service.intake.tables import Roles, as_batch
 from service.replay import BadReplay, FileClock, Options, Replay
 from service.settings import Durability, Settings
-from service.tables import Roles, as_batch
 
 POLICY = "model: flip\ntask: {kind: classification}\nsegments: [[group]]\ncolumns: {group: tag}\nevaluate: 1h\n"
 STREAMS = Path(os.environ.get("TIDEGATE_STREAMS", Path(__file__).parents[2] / "shared" / "data"))

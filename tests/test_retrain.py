@@ -14,23 +14,23 @@ from pyarrow import parquet
 from test_replay import POLICY, rows
 
 from policies.parse import parse
-from service.comparing import with_predictions
-from service.first_model import train_first
 from service.house import House, joiner_of, open_house, worker_of
-from service.ingest import hash_body
-from service.launchers import Stopping, launch_child, launch_here
+from service.intake.ingest import hash_body
+from service.intake.tables import Roles, as_batch
+from service.intake.wire import Batch
 from service.loop import Loop
 from service.records import DecisionRecord, Release, Watch
-from service.references import baseline_of, keep_baseline
-from service.registry import Registry
 from service.replay import FileClock
 from service.retrain import Launch, open_retraining
 from service.settings import Durability, Settings
-from service.tables import Roles, as_batch
-from service.trainers import refit
-from service.training_errors import LossNotFinite
+from service.training.comparing import with_predictions
+from service.training.first_model import train_first
+from service.training.launchers import Stopping, launch_child, launch_here
+from service.training.references import baseline_of, keep_baseline
+from service.training.registry import Registry
+from service.training.trainers import refit
+from service.training.training_errors import LossNotFinite
 from service.watch import watch_release
-from service.wire import Batch
 
 POLICY_VALUE = parse(POLICY)
 

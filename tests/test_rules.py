@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from service.metrics import DECLARED
+from service.web.metrics import DECLARED
 
 CHART = Path(__file__).parent.parent / "helm/tidegate"
 RULES = CHART / "rules/tidegate.rules.yaml"

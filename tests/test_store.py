@@ -2,12 +2,12 @@ import threading
 
 import pytest
 
-from service.cautions import cautions
-from service.embedded import Embedded
 from service.errors import NotDurable, StaleOwner, StoreAway, StoreFull
-from service.ownership import Ownership, Write
 from service.settings import Durability
-from service.store import Store
+from service.storage.cautions import cautions
+from service.storage.embedded import Embedded
+from service.storage.ownership import Ownership, Write
+from service.storage.store import Store
 
 
 class Beats:
@@ -120,7 +120,7 @@ def test_a_full_store_refuses_rows_and_still_lets_owners_commit(any_store):
 
 
 def test_waiting_for_replicas_that_do_not_exist_is_said_and_not_hidden(any_store, monkeypatch):
-    monkeypatch.setattr("service.store._WAIT_MILLISECONDS", 50)
+    monkeypatch.setattr("service.storage.store._WAIT_MILLISECONDS", 50)
     url = any_store.client.connection_pool.connection_kwargs["path"]
     store = Store(f"unix://{url}", Durability("everysec", 1))
     with pytest.raises(NotDurable, match="0 of 1 replicas"):

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.curate import Curated, curate
-from service.model_files import read_model
-from service.registry import Registry
-from service.train_files import Job, prepare, read_outcome
-from service.train_job import run, start
-from service.training_errors import TrainingCancelled, TrainingData, TrainingFailed
+from service.training.curate import Curated, curate
+from service.training.model_files import read_model
+from service.training.registry import Registry
+from service.training.train_files import Job, prepare, read_outcome
+from service.training.train_job import run, start
+from service.training.training_errors import TrainingCancelled, TrainingData, TrainingFailed
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 CHANGE = 1000

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.checkpoints import Checkpoint
-from service.features import encode, learn_blocks
-from service.models import model_from
-from service.trainers import out_of_fold, refit, train
-from service.training_errors import (
+from service.training.checkpoints import Checkpoint
+from service.training.features import encode, learn_blocks
+from service.training.models import model_from
+from service.training.trainers import out_of_fold, refit, train
+from service.training.training_errors import (
     BadLabels,
     LossNotFinite,
     NoFeatures,

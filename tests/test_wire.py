@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import checks, shapes, wire
 from service.errors import MalformedBody, TooManyRows
+from service.intake import checks, shapes, wire
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 GOOD = {

@@ -10,9 +10,9 @@ from service.cli import settings_of
 from service.commands.replay import read_policy
 from service.errors import ServiceError
 from service.house import House, open_house
+from service.intake.tables import BadFile, Roles, as_batch, read_table
 from service.records import Release
-from service.references import baseline_of, keep_baseline
-from service.tables import BadFile, Roles, as_batch, read_table
+from service.training.references import baseline_of, keep_baseline
 
 
 class NoPolicy(ServiceError):

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from service.auth import create_key, key_line, list_keys, revoke_key
 from service.cli import settings_of
-from service.embedded import Embedded
 from service.errors import DataDirInUse
 from service.settings import Settings
-from service.store import Store
+from service.storage.embedded import Embedded
+from service.storage.store import Store
+from service.web.auth import create_key, key_line, list_keys, revoke_key
 
 
 def run(options: argparse.Namespace) -> int:

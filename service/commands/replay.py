@@ -18,9 +18,9 @@ from policies.errors import PolicyInvalid
 from policies.parse import parse
 from policies.policy import Policy
 from service.house import open_house
+from service.intake.tables import Roles, as_batch, read_table
 from service.replay import Account, BadReplay, FileClock, Options, Replay
 from service.settings import Durability, Settings
-from service.tables import Roles, as_batch, read_table
 
 
 def run(options: argparse.Namespace) -> int:

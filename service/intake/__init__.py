@@ -1,0 +1,1 @@
+"""From a request body to counts and the archive: accept, log, fold, archive, join labels."""

@@ -1,0 +1,281 @@
+"""Every metric, declared once: name, type, labels, its sentence, and where in the snapshot its values are."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from service.intake.label_ends import ENDS
+from service.records import FINISHED
+from service.web.snapshot import (
+    SEGMENT_STATES,
+    Durations,
+    Limits,
+    ModelSnapshot,
+    SegmentSnapshot,
+    Snapshot,
+    bound,
+)
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+# Shown as 0 before they first happen, so that increase() sees the first one.
+ACTIONS = ("hold", "watch", "retrain")
+VERDICTS = ("pass", "fail", "not_enough_labels")
+
+Value = float | Durations
+Rows = Iterable[tuple[tuple[str, ...], Value]]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One metric. `read` gives a row for each series: the values of `labels` in that order, and its value."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+    read: Callable[[Snapshot], Rows]
+
+
+def collect(snapshot: Snapshot, limits: Limits | None = None) -> Iterator[Metric]:
+    """The snapshot as Prometheus metrics, within the limits; a metric without a value has no series."""
+    bounded = bound(snapshot, limits or Limits())
+    for declared in DECLARED:
+        yield _render(declared, bounded)
+
+
+def expose(snapshot_of: Callable[[], Snapshot], limits: Limits | None = None) -> bytes:
+    """The text that a scrape of /metrics gets, with `CONTENT_TYPE`; `snapshot_of` is called once."""
+    return generate_latest(_Scrape(snapshot_of(), limits or Limits()))
+
+
+@dataclass(frozen=True)
+class _Scrape(Collector):
+    snapshot: Snapshot
+    limits: Limits
+
+    def collect(self) -> Iterator[Metric]:
+        return collect(self.snapshot, self.limits)
+
+
+def _render(declared: Declared, snapshot: Snapshot) -> Metric:
+    rows = declared.read(snapshot)
+    if declared.kind == "histogram":
+        histogram = HistogramMetricFamily(declared.name, declared.help, labels=declared.labels)
+        for labels, value in rows:
+            if isinstance(value, Durations):
+                histogram.add_metric(labels, _buckets(value), value.sum_seconds)
+        return histogram
+    if declared.kind == "info":
+        info = InfoMetricFamily(declared.name.removesuffix("_info"), declared.help)
+        for labels, _ in rows:
+            info.add_metric((), dict(zip(declared.labels, labels, strict=True)))
+        return info
+    kind = CounterMetricFamily if declared.kind == "counter" else GaugeMetricFamily
+    family = kind(declared.name, declared.help, labels=declared.labels)
+    for labels, value in rows:
+        if not isinstance(value, Durations) and not math.isnan(value):
+            family.add_metric(labels, value)
+    return family
+
+
+def _buckets(durations: Durations) -> list[tuple[str, float]]:
+    bounds = [*(str(each) for each in durations.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(durations.counts), strict=True))
+
+
+def _process(read: Callable[[Snapshot], Value | None], snapshot: Snapshot) -> Rows:
+    value = read(snapshot)
+    if value is not None:
+        yield (), value
+
+
+def _model(read: Callable[[ModelSnapshot], Value | None], snapshot: Snapshot) -> Rows:
+    for model in snapshot.models:
+        value = read(model)
+        if value is not None:
+            yield (model.model,), value
+
+
+def _counts(read: Callable[[ModelSnapshot], Mapping[str, int]], known: tuple[str, ...], snapshot: Snapshot) -> Rows:
+    for model in snapshot.models:
+        for key, count in (dict.fromkeys(known, 0) | dict(read(model))).items():
+            yield (model.model, key), count
+
+
+def _segment(read: Callable[[SegmentSnapshot], Rows], snapshot: Snapshot) -> Rows:
+    for model in snapshot.models:
+        for segment in model.segments:
+            for labels, value in read(segment):
+                yield (model.model, segment.name, *labels), value
+
+
+def _states(segment: SegmentSnapshot) -> Rows:
+    return [((state,), float(state == segment.state)) for state in SEGMENT_STATES]
+
+
+def _sizes(segment: SegmentSnapshot) -> Rows:
+    return [((each.column, each.statistic), each.size) for each in segment.drift]
+
+
+def _thresholds(segment: SegmentSnapshot) -> Rows:
+    return [((each.column, each.statistic), each.threshold) for each in segment.drift]
+
+
+def _evidence(segment: SegmentSnapshot) -> Rows:
+    return [((each.column,), each.evidence_ln) for each in segment.drift]
+
+
+def _performance(segment: SegmentSnapshot) -> Rows:
+    return [((each.metric, each.basis), each.value) for each in segment.performance]
+
+
+def _faults(segment: SegmentSnapshot) -> Rows:
+    return [((kind,), 1.0) for kind in sorted(segment.faults)]
+
+
+def _versions(snapshot: Snapshot) -> Rows:
+    return [((model.model, model.version), 1.0) for model in snapshot.models if model.version]
+
+
+_DRIFT = ("model", "segment", "column", "statistic")
+
+DECLARED = (
+    Declared(
+        "tidegate_predictions_total", "counter", ("model",),
+        "Predictions that were accepted and durably appended.", partial(_model, lambda m: m.predictions),
+    ),
+    Declared(
+        "tidegate_labels_total", "counter", ("model", "end"),
+        "Labels by what became of them.", partial(_counts, lambda m: m.labels, ENDS),
+    ),
+    Declared(
+        "tidegate_rejected_rows_total", "counter", ("model", "reason"),
+        "Rows that were refused, by the reason told to the sender.",
+        partial(_counts, lambda m: m.rejected, ()),
+    ),
+    Declared(
+        "tidegate_ingest_backlog_rows", "gauge", (),
+        "Rows that were accepted and are not counted yet.", partial(_process, lambda s: s.backlog_rows),
+    ),
+    Declared(
+        "tidegate_ingest_lag_seconds", "gauge", ("model",),
+        "Age of the oldest accepted row that is not counted yet; 0 when all are.",
+        partial(_model, lambda m: m.ingest_lag_seconds),
+    ),
+    Declared(
+        "tidegate_last_prediction_timestamp_seconds", "gauge", ("model",),
+        "Unix time of the newest prediction.", partial(_model, lambda m: m.last_prediction_seconds),
+    ),
+    Declared(
+        "tidegate_segment_state", "gauge", ("model", "segment", "state"),
+        "1 for the state the segment is in, 0 for the others.", partial(_segment, _states),
+    ),
+    Declared(
+        "tidegate_drift_size", "gauge", _DRIFT,
+        "Size of the change against the baseline, with the part expected from sampling taken off.",
+        partial(_segment, _sizes),
+    ),
+    Declared(
+        "tidegate_drift_threshold", "gauge", _DRIFT,
+        "Size from which the policy says that a change matters.", partial(_segment, _thresholds),
+    ),
+    Declared(
+        "tidegate_drift_evidence_ln", "gauge", ("model", "segment", "column"),
+        "Natural logarithm of the evidence that the change is more than the segment's usual wobble.",
+        partial(_segment, _evidence),
+    ),
+    Declared(
+        "tidegate_drift_evidence_threshold_ln", "gauge", ("model",),
+        "Natural logarithm of the evidence that the allowed false alarms per year ask for.",
+        partial(_model, lambda m: m.evidence_threshold_ln),
+    ),
+    Declared(
+        "tidegate_performance_ratio", "gauge", ("model", "segment", "metric", "basis"),
+        "Performance in the strongest window, from labels or estimated without them.",
+        partial(_segment, _performance),
+    ),
+    Declared(
+        "tidegate_data_fault", "gauge", ("model", "segment", "kind"),
+        "1 while a fault of this kind is open in the segment's input; no series otherwise.",
+        partial(_segment, _faults),
+    ),
+    Declared(
+        "tidegate_decisions_total", "counter", ("model", "action"),
+        "Decisions by their action.", partial(_counts, lambda m: m.decisions, ACTIONS),
+    ),
+    Declared(
+        "tidegate_hold_reasons_total", "counter", ("model", "reason"),
+        "Reasons that kept decisions from retraining; a decision may have several.",
+        partial(_counts, lambda m: m.hold_reasons, ()),
+    ),
+    Declared(
+        "tidegate_retrainings_total", "counter", ("model", "outcome"),
+        "Finished retrainings by how they ended.", partial(_counts, lambda m: m.retrainings, FINISHED),
+    ),
+    Declared(
+        "tidegate_retraining_running", "gauge", ("model",),
+        "1 while a retraining of the model runs.", partial(_model, lambda m: float(m.retraining_running)),
+    ),
+    Declared(
+        "tidegate_retraining_duration_seconds", "histogram", ("model",),
+        "Time from opening a retraining to its end.", partial(_model, lambda m: m.retraining_durations),
+    ),
+    Declared(
+        "tidegate_retraining_budget_remaining", "gauge", ("model",),
+        "Retrainings that the policy's budget still allows now.",
+        partial(_model, lambda m: m.budget_remaining),
+    ),
+    Declared(
+        "tidegate_gate_verdicts_total", "counter", ("model", "verdict"),
+        "Verdicts of the gate on challengers.", partial(_counts, lambda m: m.verdicts, VERDICTS),
+    ),
+    Declared(
+        "tidegate_releases_total", "counter", ("model",),
+        "Times the champion pointer moved to a new version.", partial(_model, lambda m: m.releases),
+    ),
+    Declared(
+        "tidegate_rollbacks_total", "counter", ("model",),
+        "Times the champion pointer moved back.", partial(_model, lambda m: m.rollbacks),
+    ),
+    Declared(
+        "tidegate_post_release_regressions_total", "counter", ("model",),
+        "Releases that were found worse than what they replaced while watched.",
+        partial(_model, lambda m: m.post_release_regressions),
+    ),
+    Declared(
+        "tidegate_model_info", "info", ("model", "version"),
+        "The champion version of the model.", _versions,
+    ),
+    Declared(
+        "tidegate_policy_last_reload_successful", "gauge", ("model",),
+        "1 when the policy file as it is now was taken, 0 while an older one stays in force.",
+        partial(_model, lambda m: None if m.policy_reload_ok is None else float(m.policy_reload_ok)),
+    ),
+    Declared(
+        "tidegate_evaluation_duration_seconds", "histogram", (),
+        "Time that one evaluation of one model took in this process.",
+        partial(_process, lambda s: s.evaluations),
+    ),
+    Declared(
+        "tidegate_is_leader", "gauge", (),
+        "1 in the process that evaluates and decides.", partial(_process, lambda s: float(s.is_leader)),
+    ),
+    Declared(
+        "tidegate_store_up", "gauge", (),
+        "1 when this process could read the store for this scrape.",
+        partial(_process, lambda s: float(s.store_up)),
+    ),
+)  # fmt: skip

@@ -1,0 +1,128 @@
+"""What /metrics shows, read from stored state; the only things of this process are leadership and evaluation times."""
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from service.house import House
+from service.intake import counts
+from service.intake.counts import Intake
+from service.records import Evaluation, Retraining
+from service.web.snapshot import (
+    NO_EVALUATIONS,
+    RETRAINING_BOUNDS,
+    SEGMENT_STATES,
+    ColumnDrift,
+    Durations,
+    ModelSnapshot,
+    Performance,
+    SegmentSnapshot,
+    Snapshot,
+)
+
+# Durations are counted over all retrainings ever: a histogram that lost old ones would run backwards.
+_ALL = 1_000_000
+
+
+def snapshot(house: House, *, is_leader: bool = False, evaluations: Durations = NO_EVALUATIONS) -> Snapshot:
+    """Everything stored, now. Raises StoreError where the store is away."""
+    intake = counts.read(house.store, house.log, house.clock())
+    models = sorted({*house.policies.states(), *house.ledger.models()})
+    return Snapshot(
+        models=tuple(_model(house, model, intake) for model in models),
+        backlog_rows=intake.backlog,
+        evaluations=evaluations,
+        is_leader=is_leader,
+    )
+
+
+def budget_left(house: House, model: str, retrainings: list[Retraining], now: datetime) -> int | None:
+    """How many retrainings the policy's budget still allows now; None where it sets no budget."""
+    policy = house.policies.policy(model)
+    budget = policy.retrain.budget if policy else None
+    if budget is None:
+        return None
+    spent = sum(now - each.opened_at < budget.per for each in retrainings)
+    return max(0, budget.count - spent)
+
+
+def _model(house: House, model: str, intake: Intake) -> ModelSnapshot:
+    ledger, now = house.ledger, house.clock()
+    evaluation, retrainings, releases = (
+        ledger.evaluation(model),
+        ledger.retrainings(model, _ALL),
+        ledger.releases(model),
+    )
+    counted, policy = ledger.counts(model), house.policies.states().get(model)
+    return ModelSnapshot(
+        model=model,
+        version=ledger.champion(model),
+        predictions=intake.predictions[model],
+        labels=_of(model, intake.labels),
+        rejected=_of(model, intake.rejected),
+        ingest_lag_seconds=intake.lag_seconds.get(model, 0.0),
+        last_prediction_seconds=intake.last_prediction.get(model),
+        segments=tuple(_segment(evaluation, each) for each in evaluation.segments),
+        evidence_threshold_ln=evaluation.evidence_threshold_ln,
+        decisions=_under("decisions", counted),
+        hold_reasons=_under("hold_reasons", counted),
+        retrainings=_under("retrainings", counted),
+        retraining_running=any(not each.is_finished for each in retrainings),
+        retraining_durations=_durations(retrainings),
+        budget_remaining=budget_left(house, model, retrainings, now),
+        verdicts=_under("verdicts", counted),
+        releases=sum(each.kind != "rollback" for each in releases),
+        rollbacks=sum(each.kind == "rollback" for each in releases),
+        post_release_regressions=counted.get("post_release_regressions", 0),
+        policy_reload_ok=policy.is_current if policy else None,
+    )
+
+
+def _segment(evaluation: Evaluation, read: Mapping[str, Any]) -> SegmentSnapshot:
+    return SegmentSnapshot(
+        name=read["segment"],
+        state=read["state"] if read["state"] in SEGMENT_STATES else "blind",
+        rows=read["rows"],
+        drift=tuple(
+            ColumnDrift(
+                each["column"],
+                each["statistic"],
+                _number(each["size"]),
+                _number(each["threshold"]),
+                _number(each["evidence_ln"]),
+            )
+            for each in read["columns"]
+        ),
+        performance=tuple(
+            Performance(read["performance"]["metric"], basis, _number(read["performance"][field]))
+            for basis, field in (("labels", "value"), ("estimate", "estimate"))
+        ),
+        faults=open_fault_kinds(evaluation, read),
+    )
+
+
+def open_fault_kinds(evaluation: Evaluation, read: Mapping[str, Any]) -> frozenset[str]:
+    """The kinds of fault that are open in a segment. Its readings hold suspicions too; the evaluation knows which."""
+    return frozenset(
+        each["kind"]
+        for each in read["faults"]
+        if f"{read['segment']}: {each['column']} {each['kind']}" in evaluation.faults
+    )
+
+
+def _durations(retrainings: list[Retraining]) -> Durations:
+    ended = [(each.finished_at - each.opened_at).total_seconds() for each in retrainings if each.finished_at]
+    return Durations.of(RETRAINING_BOUNDS, ended)
+
+
+def _of(model: str, counted: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    return {name: count for (owner, name), count in counted.items() if owner == model}
+
+
+def _under(group: str, counted: Mapping[str, int]) -> dict[str, int]:
+    return {name.partition(":")[2]: n for name, n in counted.items() if name.startswith(f"{group}:")}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,195 @@
+"""The console: one page of every model, for people; it works without scripts and looks again every ten seconds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from policies.decision import HOLD_CODES, TRIGGER_CODES
+from service.errors import StoreError
+from service.house import House
+from service.policy_files import PolicyState
+from service.records import DecisionRecord, Evaluation, Release, Retraining, Watch
+from service.web.auth import Caller
+from service.web.observe import budget_left
+from service.web.problems import KINDS, PAGE
+from service.web.routes.decisions import report_file
+from service.web.routes.desk import AtDesk, in_thread
+from service.web.routes.models import is_used
+from service.web.snapshot import SEGMENT_STATES
+
+routes = APIRouter(include_in_schema=False)
+
+# The sign stands beside the word, so that nobody needs to tell colours apart.
+STATE_SIGNS = {"ok": "✓", "watch": "◐", "drifting": "▲", "insufficient": "…", "blind": "∅", "fault": "✕"}
+_SHOWN, _SEGMENTS_SHOWN, _REASONS_SHOWN = 8, 40, 4
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class SegmentRow:
+    """One segment as the table shows it; `column` is the one that most needs a look, None where none was read."""
+
+    name: str
+    state: str
+    rows: int
+    column: Mapping[str, Any] | None
+    performance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DecisionRow:
+    """One decision: what speaks first, then all else that was met; `has_report` where a person can read evidence."""
+
+    record: DecisionRecord
+    reasons: Sequence[str]
+    more: Sequence[str]
+    has_report: bool
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """One model of the page."""
+
+    model: str
+    champion: str
+    policy: PolicyState | None
+    evaluation: Evaluation
+    watch: Watch | None
+    segments: Sequence[SegmentRow]
+    tail: Sequence[SegmentRow]
+    decisions: Sequence[DecisionRow]
+    retrainings: Sequence[Retraining]
+    releases: Sequence[Release]
+    budget_left: int | None
+
+    @property
+    def state(self) -> str:
+        """The worst of its segments' states; empty before the first evaluation."""
+        return self.segments[0].state if self.segments else ""
+
+    @property
+    def anchor(self) -> str:
+        return f"model-{self.model}"
+
+
+@routes.get("/")
+async def show_console(request: Request, desk: AtDesk) -> Response:
+    """Every model that the caller may see. With the store away the page says so, and keeps looking."""
+    try:
+        caller = await desk.admit(request, "read")
+        return await in_thread(lambda: _page(desk.house, desk.models(caller), caller))
+    except StoreError as error:
+        return _render("away.html", 503, problem=str(error))
+
+
+@routes.get(PAGE)
+async def show_problems() -> Response:
+    """What each `type` of a problem document means."""
+    return _render("problems.html", kinds=KINDS)
+
+
+def part(house: House, model: str) -> ModelPart:
+    """What the page shows of a model."""
+    evaluation, retrainings = house.ledger.evaluation(model), house.ledger.retrainings(model)
+    rows = sorted(map(_segment_row, filter(is_used, evaluation.segments)), key=_urgency)
+    return ModelPart(
+        model=model,
+        champion=house.ledger.champion(model),
+        policy=house.policies.states().get(model),
+        evaluation=evaluation,
+        watch=house.ledger.watch(model),
+        segments=rows[:_SEGMENTS_SHOWN],
+        tail=rows[_SEGMENTS_SHOWN:],
+        decisions=[decision_row(house, each) for each in house.ledger.decisions(model, _SHOWN)],
+        retrainings=retrainings[:_SHOWN],
+        releases=house.ledger.releases(model)[: -_SHOWN - 1 : -1],
+        budget_left=budget_left(house, model, retrainings, house.clock()),
+    )
+
+
+def decision_row(house: House, record: DecisionRecord) -> DecisionRow:
+    """A decision with its met reasons in the order in which they matter: what asks, what holds, then the rest."""
+    first = TRIGGER_CODES if record.action == "retrain" else (*TRIGGER_CODES, *HOLD_CODES)
+    met = [reason for reason in record.reasons if reason["met"]]
+    ordered = sorted(met, key=lambda reason: reason["code"] not in first)
+    texts = list(dict.fromkeys(str(reason["text"]) for reason in ordered))
+    return DecisionRow(record, texts[:_REASONS_SHOWN], texts[_REASONS_SHOWN:], report_file(house, record).is_file())
+
+
+def _page(house: House, models: Sequence[str], caller: Caller) -> Response:
+    states = house.policies.states()
+    troubled = [(model, states[model].problem) for model in models if model in states and states[model].problem]
+    orphans = [] if caller.models else list(house.policies.problems().items())
+    parts = [part(house, model) for model in models]
+    return _render("console.html", parts=parts, troubled=troubled, orphans=orphans, now=house.clock(), house=house)
+
+
+def _segment_row(read: Mapping[str, Any]) -> SegmentRow:
+    columns = [each for each in read["columns"] if each["size"] is not None]
+    over = (each for each in columns if each["size"] >= each["threshold"])
+    # Columns come with the strongest evidence first: the first that is also large enough, else the first.
+    worst = next(over, columns[0] if columns else None)
+    return SegmentRow(read["segment"], read["state"], read["rows"], worst, read["performance"])
+
+
+def _urgency(row: SegmentRow) -> tuple[int, bool, int, str]:
+    place = SEGMENT_STATES.index(row.state) if row.state in SEGMENT_STATES else len(SEGMENT_STATES)
+    return (place, row.name != "all", -row.rows, row.name)
+
+
+def show_number(value: float | None, digits: int = 3) -> str:
+    """A number for people; a dash where there is none.
+
+    >>> show_number(0.12345), show_number(12345.6), show_number(None)
+    ('0.123', '12,346', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def show_performance(value: float | None, metric: str) -> str:
+    """Accuracy in per cent, an error as a number.
+
+    >>> show_performance(0.8125, "accuracy"), show_performance(3.5, "mae")
+    ('81.2 %', '3.5')
+    """
+    return f"{100 * value:.1f} %" if value is not None and metric in {"accuracy", "macro_f1"} else show_number(value)
+
+
+def show_time(at: datetime | None) -> str:
+    """Minutes are enough for people."""
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else "-"
+
+
+def _render(template: str, status: int = 200, **values: object) -> Response:
+    text = _PAGES.get_template(template).render(**values)
+    return Response(text, status, _HEADERS, "text/html; charset=utf-8")
+
+
+def _environment() -> Environment:
+    folder = Path(__file__).with_name("templates")
+    pages = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters.update(number=show_number, performance=show_performance, time=show_time)
+    pages.globals.update(signs=STATE_SIGNS)
+    return pages
+
+
+_PAGES = _environment()

@@ -1,0 +1,50 @@
+"""Releases: every move of a model's champion pointer, and the way back."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Request, Response
+
+from service.records import Release
+from service.web.auth import Caller
+from service.web.routes.desk import AtDesk, Desk, Limit, Operator, Reader, answer, in_thread
+from service.web.routes.refusals import NotPossible
+from service.web.routes.retrainings import WISH_DOCUMENTED, Wish, read_wish
+
+routes = APIRouter(tags=["releases"])
+
+
+@routes.get("/v1/models/{model}/releases", summary="Releases of a model, newest first")
+def list_releases(model: str, desk: AtDesk, caller: Reader, limit: Limit = 100) -> Response:
+    """First releases, releases and rollbacks, each with its reason."""
+    desk.check_model(model, caller)
+    ledger = desk.house.ledger
+    return answer({"champion": ledger.champion(model) or None, "releases": ledger.releases(model)[: -limit - 1 : -1]})
+
+
+@routes.post("/v1/models/{model}/rollback", summary="Go back to the version before", openapi_extra=WISH_DOCUMENTED)
+async def rollback(model: str, request: Request, desk: AtDesk, caller: Operator) -> Response:
+    """Makes the version that the champion replaced the champion again. Again, it goes one version further back."""
+    wish = await read_wish(request, desk, caller)
+    return await in_thread(lambda: _roll_back(desk, model, caller, wish))
+
+
+def _roll_back(desk: Desk, model: str, caller: Caller, wish: Wish) -> Response:
+    house = desk.house
+    desk.check_model(model, caller)
+    champion = house.ledger.champion(model)
+    previous = version_before(house.ledger.releases(model), champion)
+    if not previous:
+        shown = f"{champion} is its first version" if champion else "it has no champion yet"
+        raise NotPossible(f"{model} cannot go back: {shown}")
+    release = Release(model, previous, champion, house.clock(), "rollback", f"{wish.who}: {wish.why}")
+    house.ledger.move_champion(release)
+    return answer(release)
+
+
+def version_before(releases: Sequence[Release], champion: str) -> str:
+    """The version that the champion replaced when it was released last; empty where there is none.
+
+    Rollbacks are left out: after one, the version before is an older one, not the one that was just given up.
+    """
+    moves = [each for each in releases if each.version == champion and each.kind != "rollback"]
+    return moves[-1].previous if moves else ""

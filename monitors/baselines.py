@@ -20,7 +20,7 @@ from monitors.readings import FloatArray
 from monitors.segments import Cut, find_cut, text_of
 from monitors.wobble import blocks, count_wobble, fill, mean_wobble, rungs_learnt
 
-FORMAT = 1
+FORMAT = 2
 _ARRAYS = ("counts", "labelled", "wobble", "score_wobble", "error_wobble")
 
 
@@ -29,9 +29,10 @@ class Baseline:
     """The reference of one model version, per segment.
 
     `counts` [S, width] and `labelled` [S, labelled_width] are profiles of all its rows; `slices` how many slices held
-    rows, `began` and `ended` the first and the last of them (unix seconds). What its slices taught, for the window
-    lengths `rungs` [R]: `wobble` [R, S, C] of the shares, `score_wobble` [R, S, C, 2] of location and scale, and
-    `error_wobble` [R, S] of the share of wrong predictions.
+    rows, `began` and `ended` the first and the last of them (unix seconds); `unread` are columns whose drift is not
+    read, because the baseline's values are not as served. What its slices taught, for the window lengths `rungs` [R]:
+    `wobble` [R, S, C] of the shares, `score_wobble` [R, S, C, 2] of location and scale, and `error_wobble` [R, S] of
+    the share of wrong predictions.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Baseline:
     slices: int
     began: int
     ended: int
+    unread: tuple[str, ...]
     rungs: tuple[int, ...]
     counts: FloatArray
     labelled: FloatArray
@@ -88,7 +90,7 @@ class Baseline:
             )
         layout = _layout_from(head["layout"])
         rest = {k: head[k] for k in ("slice_seconds", "slices", "began", "ended")}
-        return cls(**names, **rest, **arrays, rungs=tuple(head["rungs"]), layout=layout)
+        return cls(**names, **rest, **arrays, rungs=tuple(head["rungs"]), unread=tuple(head["unread"]), layout=layout)
 
     def _pack(self) -> bytes:
         head = {
@@ -98,6 +100,7 @@ class Baseline:
             "began": self.began,
             "ended": self.ended,
             "rungs": self.rungs,
+            "unread": self.unread,
             "layout": _layout_to(self.layout),
         }
         out = io.BytesIO()
@@ -116,6 +119,7 @@ def build(
     columns: Mapping[str, str] | None = None,
     target: str = "prediction",
     slice_seconds: int = 3600,
+    out_of_fold: bool = False,
 ) -> Baseline:
     """The baseline of a batch of predictions, with their `label` where there is one.
 
@@ -130,6 +134,8 @@ def build(
         columns: bare name → kind, `tag` or `ignore`, where inference would guess wrong.
         target: another name of the prediction in `cuts`.
         slice_seconds: the grain of counting.
+        out_of_fold: the predictions are by models that learnt from other rows. Their errors are honest; their
+            confidences are not those of the model in service, so the drift of `confidence` is not read.
 
     Raises:
         EmptyBaseline: the table has no rows.
@@ -155,6 +161,7 @@ def build(
         slices=len(starts),
         began=starts[0],
         ended=starts[-1],
+        unread=("confidence",) if out_of_fold else (),
         rungs=rungs,
         counts=counts.sum(axis=0),
         labelled=labelled.sum(axis=0),

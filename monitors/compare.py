@@ -9,7 +9,7 @@ import numpy as np
 from monitors.baselines import Baseline
 from monitors.drift import Reference, read_drift, references
 from monitors.performance import read_performance
-from monitors.quality import VOLUME_SLICES, read_quality
+from monitors.quality import read_quality, volume_ratio
 from monitors.readings import FAULT_KINDS, DriftReadings, FloatArray, QualityReadings, Readings, TwinReading
 from monitors.segments import OTHER
 from monitors.windows import Windows, add_up
@@ -20,11 +20,14 @@ _NEW_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Question:
-    """What a policy wants read: the statistic by column, the statistic of all others, and the performance metric."""
+    """What a policy wants read: the statistic by column, the statistic of all others, the performance metric, and
+    whether to estimate it without labels.
+    """
 
     statistics: Mapping[str, str]
     default_statistic: str
     metric: str
+    estimate: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +80,14 @@ class Comparison:
             last_row_at=_end_of_newest(profiles, baseline.slice_seconds, at),
             drift=self._drift(sound_windows, question),
             quality=self._quality(windows, profiles, at),
-            performance=read_performance(baseline, labelled, sound_windows, question.metric, left_out, since_release),
+            performance=read_performance(
+                baseline,
+                labelled,
+                sound_windows if question.estimate else None,
+                question.metric,
+                left_out,
+                since_release,
+            ),
             twin=twin,
             findings=tuple(_findings(baseline, rows)),
         )
@@ -100,11 +110,9 @@ class Comparison:
 
     def _quality(self, windows: Windows | None, profiles: Mapping[int, FloatArray], at: datetime) -> QualityReadings:
         layout = self.baseline.layout
+        volume = volume_ratio(self.baseline, profiles, int(at.timestamp()))
         if windows is not None:
-            since = at.timestamp() - VOLUME_SLICES * self.baseline.slice_seconds
-            nothing = np.zeros(len(layout.segments))
-            newest = sum((p[:, 0] for s, p in profiles.items() if s >= since), start=nothing)
-            return read_quality(self.baseline, windows, newest)
+            return read_quality(self.baseline, windows, volume)
         shape = (len(layout.segments), len(layout.columns), len(FAULT_KINDS))
         zeros = np.zeros(shape)
         return QualityReadings(
@@ -113,7 +121,7 @@ class Comparison:
             expected=zeros,
             evidence_ln=zeros,
             window_start=np.full(shape, np.datetime64("NaT", "s")),
-            volume_ratio=zeros[:, 0, 0],
+            volume_ratio=volume,
         )
 
 

@@ -68,10 +68,12 @@ def read_drift(
     names = tuple(_statistic_of(layout, c, statistics, default) for c in range(columns))
     evidence = np.full((len(windows.lengths), segments, columns), np.nan)
     rows = np.zeros_like(evidence)
+    unread_columns = [c for c, column in enumerate(layout.columns) if column.name in baseline.unread]
     for reference in prepared:
         counts = _padded(layout, windows.counts, reference)
         evidence[..., reference.columns] = _evidence(baseline, reference, counts, windows.lengths)
         rows[..., reference.columns] = counts.sum(axis=-1)
+    evidence[..., unread_columns] = np.nan
     read = (rows >= FEWEST_ROWS) & np.isfinite(evidence)
     # A short window's size is mostly noise: the strongest of the windows with enough rows, where there is one.
     sized = read & ((rows >= SIZED_ROWS) | (rows.max(axis=0) < SIZED_ROWS))

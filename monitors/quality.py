@@ -17,13 +17,13 @@ ROWS_ENOUGH = 200
 """A fault is about now: windows are not made longer than it takes to hold this many rows."""
 
 
-def read_quality(baseline: Baseline, windows: Windows, newest: FloatArray) -> QualityReadings:
+def read_quality(baseline: Baseline, windows: Windows, volume_ratio: FloatArray) -> QualityReadings:
     """Shares of broken values against the baseline's, S segments x C columns x K kinds.
 
     Args:
         baseline: of the model version that made the predictions.
         windows: over the profiles of closed slices.
-        newest: rows [S] of the last 24 slices by the calendar.
+        volume_ratio: as `volume_ratio` gives it.
     """
     windows = _short(windows)
     layout, kinds = baseline.layout, len(FAULT_KINDS)
@@ -45,17 +45,24 @@ def read_quality(baseline: Baseline, windows: Windows, newest: FloatArray) -> Qu
         expected=expected,
         evidence_ln=mean_of(evidence, 0),
         window_start=windows.began[strongest],
-        volume_ratio=_volume_ratio(baseline, newest),
+        volume_ratio=volume_ratio,
     )
 
 
-def _volume_ratio(baseline: Baseline, newest: FloatArray) -> FloatArray:
-    """Rows per slice of the calendar, now against the baseline's; NaN for baselines of less than a day of slices."""
+def volume_ratio(baseline: Baseline, profiles: Mapping[int, FloatArray], at: int) -> FloatArray:
+    """Rows per slice of the calendar over the last 24 slices before `at` (unix seconds), against the baseline's [S].
+
+    NaN until the version has served for 24 slices, for one that has just been released has not stopped. A baseline of
+    less than 24 slices does not know a day: against it only 0 is read.
+    """
     slices = (baseline.ended - baseline.began) // baseline.slice_seconds + 1
-    if slices < VOLUME_SLICES:
+    since = at - VOLUME_SLICES * baseline.slice_seconds
+    if not profiles or min(profiles) > since:
         return np.full(len(baseline.rows), np.nan)
+    newest = sum((p[:, 0] for start, p in profiles.items() if start >= since), start=np.zeros(len(baseline.rows)))
     usual = baseline.rows / slices
-    return np.where(usual > 0, newest / VOLUME_SLICES / np.maximum(usual, 1e-12), np.nan)
+    ratio = np.where(usual > 0, newest / VOLUME_SLICES / np.maximum(usual, 1e-12), np.nan)
+    return np.where(ratio > 0, np.nan, ratio) if slices < VOLUME_SLICES else ratio
 
 
 def faulty_slices(

@@ -1,6 +1,7 @@
 """The command line: `tidegate`. Each command's code is imported when it runs, so that `--help` answers at once."""
 
 import argparse
+import getpass
 import logging
 import os
 import sys
@@ -19,12 +20,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     level = logging.WARNING if options.quiet_log else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     try:
         command = import_module(f"service.commands.{options.module}")
         return int(command.run(options) or 0)
     except ServiceError as error:
         sys.stderr.write(f"tidegate: {error}\n")
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130
@@ -149,9 +154,16 @@ def _add_operations(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _add_who(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--who", default=os.environ.get("USER", ""), help="who decides; the login name by default")
+    parser.add_argument("--who", default=_login(), help="who decides; the login name by default")
     parser.add_argument("--why", required=True, help="the reason, which the ledger keeps")
     _add_url(parser)
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
 
 
 def _add_url(parser: argparse.ArgumentParser) -> None:

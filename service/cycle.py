@@ -58,7 +58,8 @@ class Cycle:
         before = house.ledger.evaluation(model)
         labels = int(since_release[0, 0])
         seen = self._seen(policy, baseline, profiles, labels, retrainings)
-        if (before.seen, before.version) == (seen, version):
+        is_news = (before.seen, before.version) != (seen, version)
+        if not is_news and before.closed == closed:
             return None
         last = replace(_carried(before, version), labels=labels)
         faulty = house.ledger.faulty_slices(model)
@@ -71,8 +72,8 @@ class Cycle:
         house.ledger.mark_faulty(
             model, faulty_slices(baseline, profiles, readings.quality, assessment.quality.cells) - faulty
         )
-        decision = decide(policy, readings, self._history(model, last, retrainings), now)
-        last = replace(last, seen=seen, seconds=perf_counter() - started)
+        decision = decide(policy, readings, self._history(model, last, retrainings, is_news=is_news), now)
+        last = replace(last, seen=seen, closed=closed, seconds=perf_counter() - started)
         return self._record(policy, readings, assessment, decision, last, now)
 
     def _comparison(self, baseline: Baseline) -> Comparison:
@@ -89,18 +90,19 @@ class Cycle:
         labels: int,
         retrainings: list[Retraining],
     ) -> str:
-        """What a decision depends on: when it has not changed, nothing is evaluated, and no run grows."""
+        """What a decision depends on but for the time: while it does not change, no run grows."""
         rows = sum(float(profiles[start][0, 0]) for start in sorted(profiles)[-LATE_SLICES:])
         wishes = [self._house.ledger.request(policy.model, verb) for verb in ("retrain", "approve", "reject")]
         states = [(r.id, r.state) for r in retrainings[:1]]
         said = [digest(policy), baseline.fingerprint, max(profiles, default=0), rows, labels, wishes, states]
         return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
-    def _history(self, model: str, last: Evaluation, retrainings: list[Retraining]) -> History:
+    def _history(self, model: str, last: Evaluation, retrainings: list[Retraining], *, is_news: bool) -> History:
         ledger = self._house.ledger
         manual, approval, refusal = (ledger.request(model, verb) for verb in ("retrain", "approve", "reject"))
         return History(
-            runs=last.runs,
+            # Looking again at what was seen already is no further time in a row.
+            runs=last.runs if is_news else {condition: times - 1 for condition, times in last.runs.items()},
             in_flight=next((r.id for r in retrainings if not r.is_finished), None),
             retrainings=tuple(Attempt(r.opened_at, r.state if r.is_finished else None) for r in retrainings),
             last_finished_at=max((r.finished_at for r in retrainings if r.finished_at), default=None),
@@ -183,7 +185,7 @@ def _carried(before: Evaluation, version: str) -> Evaluation:
 
 def _question(policy: Policy, baseline: Baseline) -> Question:
     statistics = {c.name: policy.drift_rule(c.name).statistic or "" for c in baseline.layout.columns}
-    return Question(statistics, policy.drift.statistic, policy.performance.metric)
+    return Question(statistics, policy.drift.statistic, policy.performance.metric, policy.performance.estimate)
 
 
 def _summary(decision: Decision) -> str:

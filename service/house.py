@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from service.errors import DataDirInUse
 from service.intake.archive import Archive
 from service.intake.archiving import Roll
 from service.intake.cells import Cells
@@ -37,17 +38,39 @@ class House:
 
 
 @contextmanager
-def open_house(settings: Settings, clock: Clock) -> Iterator[House]:
-    """A house on the embedded store, started for it, or on the store that the settings name; closed at the end.
+def open_store(settings: Settings, *, beside: bool = False) -> Iterator[Store]:
+    """The store that the settings name, or the embedded one, started for it; closed at the end.
+
+    With `beside` the embedded store of a service that runs on the same folder will do.
 
     Raises:
         StoreError: the store cannot be started or does not answer.
     """
     with ExitStack() as closing:
-        url = settings.store or closing.enter_context(Embedded(settings.data_dir, settings.durability)).url
+        url = settings.store
+        if not url:
+            embedded = Embedded(settings.data_dir, settings.durability)
+            url = embedded.url
+            try:
+                closing.enter_context(embedded)
+            except DataDirInUse:
+                if not beside:
+                    raise
         store = Store(url, settings.durability)
         closing.callback(store.close)
         store.ping()
+        yield store
+
+
+@contextmanager
+def open_house(settings: Settings, clock: Clock, *, beside: bool = False) -> Iterator[House]:
+    """A house on the store of `open_store`; closed at the end.
+
+    Raises:
+        StoreError: the store cannot be started or does not answer.
+    """
+    with ExitStack() as closing:
+        store = closing.enter_context(open_store(settings, beside=beside))
         log = Log(store, settings.partitions, most_rows=settings.backlog_rows, idempotency=settings.idempotency)
         ledger = Ledger(store)
         archive = Archive(log, settings.archive_dir)

@@ -7,6 +7,7 @@ from pathlib import Path
 from policies.errors import PolicyInvalid
 from policies.parse import parse
 from policies.policy import Policy
+from policies.without_effect import without_effect
 
 _log = logging.getLogger(__name__)
 SUFFIXES = (".yaml", ".yml")
@@ -88,6 +89,8 @@ class PolicyFolder:
             del self._states[model]
         self._states[policy.model] = PolicyState(policy, file, text)
         _log.info("policy of %s loaded from %s", policy.model, file)
+        for sentence in without_effect(policy):
+            _log.warning("policy of %s: %s", policy.model, sentence)
         return [policy.model, *renamed]
 
     def _refuse(self, file: Path, problem: str) -> None:

@@ -80,6 +80,7 @@ class Evaluation:
     at: datetime | None = None
     seconds: float = 0.0
     seen: str = ""
+    closed: int = 0
     runs: Mapping[str, int] = field(default_factory=dict)
     fault_quiet_since: datetime | None = None
     fault_open: bool = False

@@ -30,6 +30,7 @@ from service.training.comparing import compare, masks_of, outcomes, with_predict
 from service.training.curate import Curated, curate
 from service.training.model_files import read_model
 from service.training.models import Model
+from service.training.readiness import failed_cases, latency_p95
 from service.training.references import baseline_of, keep_baseline, reference_file
 from service.training.registry import Registry
 from service.training.train_files import Job, Outcome, prepare
@@ -105,6 +106,9 @@ class Retrainer:
         baseline = ledger.baseline(model, retraining.champion)
         if ledger.champion(model) != retraining.champion or baseline is None:
             return self._finish(retraining, "cancelled", "another version became the champion meanwhile")
+        if policy.retrain.trainer.kind != "builtin":
+            kind = policy.retrain.trainer.kind
+            return self._finish(retraining, "failed", f"trainers of kind {kind} are not launched yet; use builtin")
         curated = self._curate(policy, retraining)
         retraining = self._save(retraining, state="training", manifest=dict(curated.manifest), checkpoints=())
         trial, retraining = self._train(policy, retraining, curated, baseline)
@@ -175,7 +179,14 @@ class Retrainer:
         champion = self._champion_predictions(retraining, holdout)
         served = with_predictions(holdout, pa.table({"prediction": champion}), retraining.champion)
         answers = outcomes(kind, champion, holdout), outcomes(kind, holdout.column("prediction"), holdout)
-        return compare(policy, *answers, masks_of(baseline, served))
+        gate = policy.gate
+        return compare(
+            policy,
+            *answers,
+            masks_of(baseline, served),
+            failed_cases(trial.challenger, self._house.settings.policies / gate.must_pass) if gate.must_pass else 0,
+            latency_p95(trial.challenger, holdout) if gate.latency_p95 else None,
+        )
 
     def _champion_predictions(self, retraining: Retraining, holdout: pa.Table) -> pa.ChunkedArray:
         ends = pc.min_max(holdout.column("timestamp")).as_py()

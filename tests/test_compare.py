@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -117,3 +117,26 @@ def test_the_change_of_a_regression_error_is_seen():
     assert performance.value[0] == pytest.approx(0.48, abs=0.05)
     assert performance.drop[0] == pytest.approx(1.0, abs=0.3)
     assert performance.evidence_ln[0] > 10
+
+
+def test_a_version_that_has_just_begun_to_serve_has_not_stopped():
+    at = datetime.fromtimestamp(AFTER, tz=UTC)
+    assert np.isnan(COMPARISON.read({}, {}, QUESTION, at).quality.volume_ratio[0])
+    first_hours = fold(BASELINE.layout, predictions(180, start=AFTER), 3600)
+    assert np.isnan(COMPARISON.read(first_hours, {}, QUESTION, at + timedelta(hours=3)).quality.volume_ratio[0])
+
+
+def test_traffic_that_stops_is_seen_by_the_clock():
+    profiles = fold(BASELINE.layout, predictions(180, start=AFTER), 3600)
+    two_days_later = datetime.fromtimestamp(AFTER, tz=UTC) + timedelta(days=2)
+    assert COMPARISON.read(profiles, {}, QUESTION, two_days_later).quality.volume_ratio[0] == 0
+
+
+def test_confidences_of_other_models_are_not_compared_with_those_in_service():
+    honest = build(HISTORY, model="m", version="1", cuts=[], task="classification", out_of_fold=True)
+    sure = predictions(1500, seed=8, start=AFTER)
+    sure = sure.set_column(sure.column_names.index("confidence"), "confidence", pa.array(np.full(1500, 0.99)))
+    at = datetime.fromtimestamp(AFTER + 1500 * 60, tz=UTC)
+    drift = Comparison.to(honest).read(fold(honest.layout, sure, 3600), {}, QUESTION, at).drift
+    assert np.isnan(drift.size[0, drift.columns.index("confidence")])
+    assert drift.segment_evidence_ln[0] < 2

@@ -57,12 +57,9 @@ class Shop:
                 "outcome": pa.nulls(part.num_rows, pa.string()),
             }
         )
-        for accept, table in (
-            (self.house.ingest.accept_predictions, served),
-            (self.house.ingest.accept_labels, labels),
-        ):
-            table = table.drop_columns(["label"]) if table is served else table
-            accept("flip", Batch(table), None, hash_body(f"{begin}-{accept.__name__}".encode()), self.clock())
+        ingest, now = self.house.ingest, self.clock()
+        ingest.accept_predictions("flip", Batch(served.drop_columns(["label"])), None, hash_body(b"p%d" % begin), now)
+        ingest.accept_labels("flip", Batch(labels), None, hash_body(b"l%d" % begin), now)
         worker, joiner = worker_of(self.house), joiner_of(self.house)
         worker.acquire()
         worker.step()
@@ -176,7 +173,7 @@ def test_a_trainer_that_fails_ends_the_retraining_with_its_reason(tmp_path):
         shop.serve(1000, 3000)
         open_retraining(shop.house, shop.decision(change_at=1500))
 
-        def broken(folder, note):
+        def broken(*_):
             raise LossNotFinite(3, float("nan"))
 
         done = shop.loop(broken).finish("flip")
@@ -220,3 +217,46 @@ def test_a_release_that_stands_is_watched_to_the_end(tmp_path):
         shop.clock.now = looked.until
         watch_release(shop.house, shop.registry, POLICY_VALUE)
         assert shop.house.ledger.watch("flip") is None
+
+
+def test_an_hour_without_news_is_looked_at_and_counts_as_no_time_in_a_row(tmp_path):
+    with open_shop(tmp_path, rows(3000)) as shop:
+        shop.serve(1000, 2000)
+        loop = shop.loop()
+        loop.decide("flip")
+        first = shop.house.ledger.evaluation("flip")
+        loop.decide("flip")
+        assert shop.house.ledger.evaluation("flip").at == first.at  # nothing new and no hour over
+        shop.clock.now += timedelta(hours=30)
+        loop.decide("flip")
+        later = shop.house.ledger.evaluation("flip")
+        assert later.at > first.at
+        assert dict(later.runs) == dict(first.runs)
+        shop.clock.now += timedelta(hours=30)
+        loop.decide("flip")
+        assert shop.house.ledger.evaluation("flip").segments[0]["state"] == "fault"  # traffic stopped
+
+
+def test_a_trainer_that_cannot_be_launched_fails_and_trains_nothing(tmp_path):
+    with open_shop(tmp_path, rows(3000)) as shop:
+        shop.serve(1000, 2000)
+        text = POLICY + "retrain: {trainer: {kind: command, command: [train]}}\n"
+        (tmp_path / "policies.d" / "policy.yaml").write_text(text)
+        shop.house.policies.reload()
+        open_retraining(shop.house, shop.decision(change_at=1000))
+        done = shop.loop().finish("flip")
+        assert (done.state, done.version) == ("failed", "")
+        assert "builtin" in done.note
+
+
+def test_cases_that_must_pass_refuse_a_challenger_that_fails_them(tmp_path):
+    with open_shop(tmp_path, rows(3000, flips_at=1500)) as shop:
+        shop.serve(1000, 3000)
+        (tmp_path / "policies.d" / "policy.yaml").write_text(POLICY + "gate: {must_pass: cases.ndjson}\n")
+        shop.house.policies.reload()
+        cases = tmp_path / "policies.d" / "cases.ndjson"
+        cases.write_text('{"features": {"x1": 3.0, "x2": 0.0}, "prediction": "yes"}')
+        open_retraining(shop.house, shop.decision(change_at=1500))
+        done = shop.loop().finish("flip")
+        assert done.state == "refused"
+        assert "1 of the cases" in done.note

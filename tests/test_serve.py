@@ -129,7 +129,7 @@ def test_a_keys_file_opens_it_beyond_this_machine(tmp_path):
 
 
 def test_it_runs_on_a_redis_that_somebody_else_keeps(tmp_path, redis_url):
-    with serving(tmp_path, "--store", redis_url) as (child, client):
+    with serving(tmp_path, "--store", f"{redis_url}?db=3") as (child, client):
         assert client.post("/v1/models/shop/predictions", json=[row(1), row(2)]).status_code == 202
         assert wait_until_counted(client, 2) == 2
         child.terminate()

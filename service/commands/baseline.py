@@ -21,7 +21,7 @@ class NoPolicy(ServiceError):
 
 def run(options: argparse.Namespace) -> int:
     """Build and store; say what was built."""
-    with open_house(settings_of(options), lambda: datetime.now(UTC)) as house:
+    with open_house(settings_of(options), lambda: datetime.now(UTC), beside=True) as house:
         policy = read_policy(options.policy) if options.policy else house.policies.policy(options.model)
         if policy is None:
             raise NoPolicy(

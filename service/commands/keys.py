@@ -2,15 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from service.cli import settings_of
-from service.errors import DataDirInUse
-from service.settings import Settings
-from service.storage.embedded import Embedded
-from service.storage.store import Store
+from service.house import open_store
 from service.web.auth import create_key, key_line, list_keys, revoke_key
 
 
@@ -21,7 +16,7 @@ def run(options: argparse.Namespace) -> int:
         sys.stderr.write(f"key of {options.name}, shown this once: {token}\n")
         sys.stdout.write(f"{line}\n")
         return 0
-    with _open_store(settings_of(options)) as store:
+    with open_store(settings_of(options), beside=True) as store:
         now = datetime.now(UTC)
         if options.what == "create":
             made, token = create_key(store, options.name, options.scope, options.model, now)
@@ -35,23 +30,3 @@ def run(options: argparse.Namespace) -> int:
                 models = ", ".join(key.models) or "all models"
                 sys.stdout.write(f"{key.id}  {state}  {', '.join(key.scopes)}  {models}  {key.name}\n")
     return 0
-
-
-@contextmanager
-def _open_store(settings: Settings) -> Iterator[Store]:
-    embedded = None if settings.store else Embedded(settings.data_dir, settings.durability)
-    started = False
-    if embedded is not None:
-        try:
-            embedded.start()
-            started = True
-        except DataDirInUse:
-            # A service runs on this folder: its store answers on the socket.
-            started = False
-    store = Store(settings.store or (embedded.url if embedded else ""))
-    try:
-        yield store
-    finally:
-        store.close()
-        if embedded is not None and started:
-            embedded.stop()

@@ -1,6 +1,7 @@
 """Comparing models row by row: the same rows, served by one version or another."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +41,23 @@ def outcomes(task: str, predictions: pa.ChunkedArray, rows: pa.Table) -> FloatAr
     return np.asarray(right.to_numpy(), dtype=np.float64)
 
 
-def compare(policy: Policy, champion: FloatArray, challenger: FloatArray, masks: Mapping[str, BoolArray]) -> Verdict:
+def compare(
+    policy: Policy,
+    champion: FloatArray,
+    challenger: FloatArray,
+    masks: Mapping[str, BoolArray],
+    failed_cases: int = 0,
+    latency_p95: timedelta | None = None,
+) -> Verdict:
     """The gate's verdict on the `outcomes` of both on the same rows, with a mask over the rows for each segment."""
     names = list(masks)
-    return judge(policy.gate, champion, challenger, names, np.stack([masks[n] for n in names]), kind=policy.task.kind)
+    return judge(
+        policy.gate,
+        champion,
+        challenger,
+        names,
+        np.stack([masks[name] for name in names]),
+        kind=policy.task.kind,
+        failed_cases=failed_cases,
+        latency_p95=latency_p95,
+    )

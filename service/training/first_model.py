@@ -39,6 +39,6 @@ def train_first(
     registry.save(model, name=policy.model, version=version, created=now, rows_digest=digest_ids(rows))
     honest = out_of_fold(rows, task=task, columns=columns, step=chosen.step)
     served = with_predictions(rows, honest, version)
-    keep_baseline(house.ledger, house.settings.data_dir, baseline_of(policy, version, served), served)
+    keep_baseline(house.ledger, house.settings.data_dir, baseline_of(policy, version, served, out_of_fold=True), served)
     house.ledger.move_champion(Release(policy.model, version, "", now, "first", f"trained on {rows.num_rows} rows"))
     return version

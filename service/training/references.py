@@ -26,7 +26,7 @@ def reference_file(data_dir: Path, model: str, version: str) -> Path:
     return data_dir / "references" / model / f"{version}.parquet"
 
 
-def baseline_of(policy: Policy, version: str, rows: pa.Table) -> Baseline:
+def baseline_of(policy: Policy, version: str, rows: pa.Table, *, out_of_fold: bool = False) -> Baseline:
     """The baseline of a version under a policy: its segments, column kinds and slice.
 
     Raises:
@@ -41,4 +41,5 @@ def baseline_of(policy: Policy, version: str, rows: pa.Table) -> Baseline:
         target=policy.task.target,
         task=policy.task.kind,
         slice_seconds=int(policy.window.slice.total_seconds()),
+        out_of_fold=out_of_fold,
     )

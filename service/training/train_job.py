@@ -1,6 +1,6 @@
 """Train job: one retraining's computing, from files to files, so that it runs in a process of its own anywhere.
 
-The files are those of `service.training.train_files`: `python -m service.training.train_job FOLDER` is all that a launcher has to start.
+The files are those of `train_files`; `python -m service.training.train_job FOLDER` is all that a launcher has to start.
 """
 
 import json

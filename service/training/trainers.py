@@ -1,8 +1,8 @@
 """The built-in trainer: labelled rows to a model, in steps that are watched, and honest predictions of its own rows.
 
-A linear model on the features of `service.training.features`, for tables, texts and both. Training goes in steps; each step is a
-whole model and is scored on the validation rows, overall and per segment; it ends when the validation loss no longer
-falls, and the step with the lowest one is kept. The loss and not the accuracy decides, because on a few hundred
+A linear model on the features of `service.training.features`, for tables, texts and both. Training goes in steps; each
+step is a whole model and is scored on the validation rows, overall and per segment; it ends when the validation loss no
+longer falls, and the step with the lowest one is kept. The loss and not the accuracy decides, because on a few hundred
 validation rows the accuracy jumps by more than one step gains.
 """
 

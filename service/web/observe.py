@@ -9,6 +9,7 @@ from service.house import House
 from service.intake import counts
 from service.intake.counts import Intake
 from service.records import Evaluation, Retraining
+from service.web.routes.models import is_used
 from service.web.snapshot import (
     NO_EVALUATIONS,
     RETRAINING_BOUNDS,
@@ -63,7 +64,7 @@ def _model(house: House, model: str, intake: Intake) -> ModelSnapshot:
         rejected=_of(model, intake.rejected),
         ingest_lag_seconds=intake.lag_seconds.get(model, 0.0),
         last_prediction_seconds=intake.last_prediction.get(model),
-        segments=tuple(_segment(evaluation, each) for each in evaluation.segments),
+        segments=tuple(_segment(evaluation, each) for each in evaluation.segments if is_used(each)),
         evidence_threshold_ln=evaluation.evidence_threshold_ln,
         decisions=_under("decisions", counted),
         hold_reasons=_under("hold_reasons", counted),

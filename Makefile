@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo serve test check format bench lock image chart clean
+.PHONY: demo serve test check format bench docs lock image chart clean
 
 demo: $(VENV)/.run
 	$(BIN)/tidegate demo
@@ -23,6 +23,23 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Figures, not checks: ratios within one run, for machines are shared and noisy.
+bench: $(VENV)/.dev
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+# The pages are written by hand; this holds them against the code, and runs the tutorial.
+docs: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/test_docs.py
+
+# Needs buildah, or another builder of Dockerfiles given as BUILDER.
+BUILDER ?= buildah bud --format docker
+image:
+	$(BUILDER) --tag tidegate .
+
+chart: $(VENV)/.dev
+	mkdir -p dist
+	$(BIN)/python -c "import helm_python; helm_python.package('helm/tidegate', destination='dist')"
 
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet uv

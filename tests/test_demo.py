@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from service.demo import FolderInUse, run_demo
-from service.demo_traffic import Chapter
+from service.demo.story import FolderInUse, run_demo
+from service.demo.traffic import Chapter
 from service.serve import OpenToAll
 
 SHORT = (

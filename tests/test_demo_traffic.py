@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from service.demo_phrases import AMBIGUOUS, INSTANT_EXCHANGE, PHRASES, SLOTS
-from service.demo_traffic import INTENTS, PHASES, STORY, rows, story
+from service.demo.phrases import AMBIGUOUS, INSTANT_EXCHANGE, PHRASES, SLOTS
+from service.demo.traffic import INTENTS, PHASES, STORY, rows, story
 from service.training.models import Model
 from service.training.trainers import out_of_fold, refit, train
 

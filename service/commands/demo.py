@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from service.demo import run_demo
+from service.demo.story import run_demo
 
 
 def run(options: argparse.Namespace) -> int:

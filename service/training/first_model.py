@@ -34,7 +34,14 @@ def train_first(
     """
     version, columns, task = "1", policy.column_kinds(), policy.task.kind
     cut = round(rows.num_rows * (1 - VALIDATION_SHARE))
-    chosen = train(rows.slice(0, cut), rows.slice(cut), task=task, columns=columns, on_checkpoint=on_checkpoint)
+    chosen = train(
+        rows.slice(0, cut),
+        rows.slice(cut),
+        task=task,
+        columns=columns,
+        segments=_by_target(policy, rows.slice(cut)),
+        on_checkpoint=on_checkpoint,
+    )
     model = refit(rows, task=task, columns=columns, step=chosen.step)
     registry.save(model, name=policy.model, version=version, created=now, rows_digest=digest_ids(rows))
     honest = out_of_fold(rows, task=task, columns=columns, step=chosen.step)
@@ -42,3 +49,10 @@ def train_first(
     keep_baseline(house.ledger, house.settings.data_dir, baseline_of(policy, version, served, out_of_fold=True), served)
     house.ledger.move_champion(Release(policy.model, version, "", now, "first", f"trained on {rows.num_rows} rows"))
     return version
+
+
+def _by_target(policy: Policy, rows: pa.Table) -> list[str] | None:
+    """Checkpoints of a classifier are scored per label: before it serves, its own predictions cut nothing."""
+    if policy.task.kind != "classification":
+        return None
+    return [f"{policy.task.target}={label}" for label in rows.column("label").to_pylist()]

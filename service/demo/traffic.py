@@ -1,7 +1,7 @@
 """Demo traffic: the support assistant of AwesomeShoes as a seeded story, for `tidegate demo`.
 
 Customers write by web, app and email; what they want is `fit`, `returns` or `shipping`. The story: a quiet history,
-a stable time, then the programme "instant exchange" (see `service.demo_phrases`), after which the old model's
+a stable time, then the programme "instant exchange" (see `service.demo.phrases`), after which the old model's
 `returns` are often wrong while its `fit` and `shipping` stay right; then a broken feed, in which texts are cut and
 order values go missing though nothing has changed; then the feed again as it was, in the new world.
 """
@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from service.demo_phrases import AMBIGUOUS, CLOSINGS, INSTANT_EXCHANGE, OPENINGS, PHRASES, SLOTS
+from service.demo.phrases import AMBIGUOUS, CLOSINGS, INSTANT_EXCHANGE, OPENINGS, PHRASES, SLOTS
 
 INTENTS = ("fit", "returns", "shipping")
 CHANNELS = ("web", "app", "email")

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from policies.decision import TRIGGER_CODES
 from policies.policy import Policy
-from service.demo_play import Tick
-from service.demo_traffic import INTENTS, PHASES, Chapter
+from service.demo.play import Tick
+from service.demo.traffic import INTENTS, PHASES, Chapter
 from service.house import House
 from service.records import Evaluation, Retraining
 

@@ -1,6 +1,6 @@
 """`tidegate demo`: AwesomeShoes, start to finish, on the embedded store and a clock that follows the story.
 
-The customers are invented (`demo_traffic`); all else is the code of production, and every number is measured.
+The customers are invented (`traffic`); all else is the code of production, and every number is measured.
 """
 
 import shutil
@@ -21,12 +21,12 @@ from rich.console import Console
 import policies
 from monitors.baselines import Baseline
 from policies.policy import Policy
-from service.demo_account import Scene, accuracies, check, first_accuracy
-from service.demo_console import address_of, check_host, listening, serve_console
-from service.demo_play import Play
-from service.demo_summary import Places, tell_end
-from service.demo_telling import Teller
-from service.demo_traffic import STORY, Chapter, story
+from service.demo.account import Scene, accuracies, check, first_accuracy
+from service.demo.console import address_of, check_host, listening, serve_console
+from service.demo.play import Play
+from service.demo.summary import Places, tell_end
+from service.demo.telling import Teller
+from service.demo.traffic import STORY, Chapter, story
 from service.errors import ServiceError
 from service.house import House, joiner_of, open_house, worker_of
 from service.replay import FileClock

@@ -10,8 +10,8 @@ from rich.progress import Progress
 
 from monitors.baselines import Baseline
 from policies.policy import Policy
-from service import demo_tables
-from service.demo_account import (
+from service.demo import tables
+from service.demo.account import (
     Accuracy,
     Answer,
     Reason,
@@ -22,8 +22,8 @@ from service.demo_account import (
     retrainings,
     would_retrain,
 )
-from service.demo_page import Page
-from service.demo_play import Tick
+from service.demo.page import Page
+from service.demo.play import Tick
 from service.records import DecisionRecord, Evaluation, Retraining, Watch
 from service.training.checkpoints import Checkpoint
 from service.training.train_files import Outcome
@@ -64,9 +64,9 @@ class Teller:
         kept = [checkpoint for checkpoint in checkpoints if checkpoint.is_best][-1]
         chosen = kept.metrics["all"]["rows"]
         self.page.say(f"Training the first model. Accuracy of each checkpoint on the newest {chosen:,.0f} rows:")
-        self.page.table(demo_tables.checkpoints_table(checkpoints, (kept.candidate, kept.step), self._target))
+        self.page.table(tables.checkpoints_table(checkpoints, (kept.candidate, kept.step), self._target))
         self.page.say("Then all rows teach. How good it is, each row predicted by a model that had not seen it:")
-        self.page.table(demo_tables.first_table(accuracy, self._target))
+        self.page.table(tables.first_table(accuracy, self._target))
         self.page.say(
             f"Version {baseline.version} is the champion. Its baseline: {accuracy.rows['all']:,} rows in "
             f"{len(baseline.layout.segments)} segments, fingerprint {baseline.fingerprint[:12]}."
@@ -125,7 +125,7 @@ class Teller:
         self.page.say(
             "The segments as last read, each in its strongest window (the drop is in points below the baseline):"
         )
-        self.page.table(demo_tables.segments_table(evaluation))
+        self.page.table(tables.segments_table(evaluation))
 
     # a retraining, from the decision to the watch
 
@@ -147,7 +147,7 @@ class Teller:
             f"Curated from {retraining.manifest['rows']:,} labelled rows; {excluded['in_faulty_slice']:,} of slices "
             "with the broken feed are left out:"
         )
-        self.page.table(demo_tables.curated_table(retraining.manifest))
+        self.page.table(tables.curated_table(retraining.manifest))
 
     def tell_checkpoint(self, checkpoint: Checkpoint) -> None:
         """A step of the training that runs, on the bar."""
@@ -168,7 +168,7 @@ class Teller:
             "lowest loss counts, and of those the most accurate is kept:"
         )
         kept = (outcome.candidate, outcome.checkpoint.step)
-        self.page.table(demo_tables.checkpoints_table(checkpoints, kept, self._target))
+        self.page.table(tables.checkpoints_table(checkpoints, kept, self._target))
         self.page.say(f"Taught again together with the validation rows: {outcome.training_rows:,} rows.")
 
     def _tell_end_of(self, done: Retraining, at: datetime) -> None:
@@ -176,7 +176,7 @@ class Teller:
             self.page.say(
                 "The gate: champion against challenger on rows that neither has learnt from (the gain is in points):"
             )
-            self.page.table(demo_tables.gate_table(done))
+            self.page.table(tables.gate_table(done))
             answers = Counter(s["answer"] for s in done.verdict["segments"] if "," in s["name"])
             smaller = ", ".join(f"{n} {answer}" for answer, n in answers.items())
             self.page.say(f"Of the smaller segments: {smaller}. Too few labels refuse nothing; the watch looks on.")
@@ -188,7 +188,7 @@ class Teller:
             f"The watch, on {watch.judged:,} rows labelled since the release, each by the intent that version "
             f"{watch.version} said: how often it is right, and version {watch.previous} would be."
         )
-        self.page.table(demo_tables.watch_table(watch, self._target))
+        self.page.table(tables.watch_table(watch, self._target))
 
     # what is new at each evaluation
 

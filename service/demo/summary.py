@@ -6,9 +6,9 @@ from datetime import datetime
 from pathlib import Path
 
 from policies.policy import Policy
-from service import demo_tables
-from service.demo_account import Accuracy, Promise, Scene, asks, held_by, read_answers, retrainings
-from service.demo_telling import Teller, say_hours, say_when
+from service.demo import tables
+from service.demo.account import Accuracy, Promise, Scene, asks, held_by, read_answers, retrainings
+from service.demo.telling import Teller, say_hours, say_when
 from service.evidence import folder_of
 from service.house import House
 from service.records import Retraining
@@ -47,8 +47,8 @@ def tell_end(
         teller.page.say(f"- {say_when(at)}  {line}", hang=2)
     teller.page.say()
     teller.page.say("Accuracy by labels, where the model said each intent (slices of the broken feed left out):")
-    teller.page.table(demo_tables.accuracy_table(measured, policy.task.target))
-    teller.page.table(demo_tables.promises_table(promises))
+    teller.page.table(tables.accuracy_table(measured, policy.task.target))
+    teller.page.table(tables.promises_table(promises))
     broken = [promise for promise in promises if not promise.is_kept]
     if broken:
         teller.page.say(f"The story did not keep {len(broken)} of its {len(promises)} promises.", "bold red")

@@ -7,8 +7,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from service.demo_account import Accuracy, Promise
-from service.demo_traffic import INTENTS
+from service.demo.account import Accuracy, Promise
+from service.demo.traffic import INTENTS
 from service.records import Evaluation, Retraining, Watch
 from service.training.checkpoints import Checkpoint
 

@@ -1,0 +1,1 @@
+"""`tidegate demo`: the AwesomeShoes story, told while the code of production plays it."""

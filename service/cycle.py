@@ -20,7 +20,7 @@ from monitors.slices import LONGEST
 from monitors.twin import read_twin
 from policies.assessment import Assessment, assess
 from policies.decide import decide
-from policies.decision import Attempt, Decision, History, ManualRequest
+from policies.decision import CONDITION_CODES, Attempt, Decision, History, ManualRequest
 from policies.parse import digest
 from policies.policy import Policy
 from service.house import House
@@ -189,10 +189,13 @@ def _question(policy: Policy, baseline: Baseline) -> Question:
 
 
 def _summary(decision: Decision) -> str:
-    """What has to change for a decision to be news: the action, the states, and which reasons are met."""
-    met = sorted({f"{r.code}:{r.segment}" for r in decision.reasons if r.met and r.code != "size_below_threshold"})
-    said = msgspec.json.encode([decision.action, sorted(decision.triggers), met])
-    return hashlib.sha256(said).hexdigest()[:16]
+    """What has to change for a decision to be news: the action, the states, and what asks or holds.
+
+    How near the nearest condition is changes at every evaluation, and is no news.
+    """
+    met = sorted({f"{r.code}:{r.segment}" for r in decision.reasons if r.met and r.code not in CONDITION_CODES})
+    said = [decision.action, sorted(decision.triggers), sorted(decision.states.items()), met]
+    return hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:16]
 
 
 def _fault_names(readings: Readings, assessment: Assessment) -> set[str]:

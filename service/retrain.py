@@ -208,12 +208,9 @@ class Retrainer:
         house, model, version = self._house, retraining.model, retraining.version
         folder = house.settings.data_dir / "retrainings" / retraining.id / "model"
         self._registry.adopt(folder, name=model, version=version)
-        keep_baseline(
-            house.ledger,
-            house.settings.data_dir,
-            baseline_of(policy, version, trial.baseline_rows),
-            trial.baseline_rows,
-        )
+        rows = trial.baseline_rows
+        baseline = baseline_of(policy, version, rows, out_of_fold=True)
+        keep_baseline(house.ledger, house.settings.data_dir, baseline, rows)
         now = house.clock()
         reason = ", ".join(retraining.reasons)
         house.ledger.move_champion(Release(model, version, retraining.champion, now, "release", reason, retraining.id))

@@ -133,6 +133,7 @@ def test_a_better_challenger_is_released_with_its_own_baseline(tmp_path):
         done = shop.loop().finish("flip")
         assert (done.state, shop.house.ledger.champion("flip")) == ("released", "2")
         assert shop.house.ledger.baseline("flip", "2").rows[0] == 1500
+        assert shop.house.ledger.baseline("flip", "2").unread == ("confidence",)
         assert shop.house.ledger.watch("flip").previous == "1"
         assert [r.kind for r in shop.house.ledger.releases("flip")] == ["first", "release"]
 

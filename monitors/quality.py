@@ -13,6 +13,7 @@ from monitors.windows import Windows
 from monitors.wobble import INFLATION
 
 VOLUME_SLICES = 24
+ROWS_SETTLED = 2_000
 ROWS_ENOUGH = 200
 """A fault is about now: windows are not made longer than it takes to hold this many rows."""
 
@@ -25,13 +26,13 @@ def read_quality(baseline: Baseline, windows: Windows, volume_ratio: FloatArray)
         windows: over the profiles of closed slices.
         volume_ratio: as `volume_ratio` gives it.
     """
-    windows = _short(windows)
+    settled, windows = _settled(baseline, windows), _short(windows)
     layout, kinds = baseline.layout, len(FAULT_KINDS)
     columns = range(len(layout.columns))
     hits = np.stack([layout.column_extra(windows.counts, c)[..., :kinds] for c in columns], axis=2)
     before = np.stack([layout.column_extra(baseline.counts, c)[..., :kinds] for c in columns], axis=1)
     rows = windows.counts[..., 0][:, :, None, None]
-    expected = (before + 0.5) / (baseline.rows[:, None, None] + 1)
+    expected = np.maximum((before + 0.5) / (baseline.rows[:, None, None] + 1), settled)
     share = hits / np.maximum(rows, 1)
     suspicious = (share > expected) & (rows >= FEWEST_ROWS)
     evidence = np.zeros(hits.shape)
@@ -78,6 +79,22 @@ def faulty_slices(
             if start >= began and hits and hits >= share / 2 * profile[segment, 0]:
                 found.add(start)
     return found
+
+
+def _settled(baseline: Baseline, windows: Windows) -> FloatArray:
+    """Shares [S, C, K] that this version has long been served with: what lasted this long is no incident any more.
+
+    Of unseen and out-of-range values only, over all but the short windows where these hold `ROWS_SETTLED` rows: new
+    values that stay are a change of the world, which drift shows. Missing and wrongly typed values stay faults.
+    """
+    layout = baseline.layout
+    older = windows.counts[-1] - _short(windows).counts[-1]
+    rows = older[:, 0][:, None, None]
+    hits = np.stack(
+        [layout.column_extra(older, c)[..., : len(FAULT_KINDS)] for c in range(len(layout.columns))], axis=1
+    )
+    lasting = np.asarray([kind in {"unseen", "out_of_range"} for kind in FAULT_KINDS])
+    return np.where((rows >= ROWS_SETTLED) & lasting, hits / np.maximum(rows, 1), 0.0)
 
 
 def _short(windows: Windows) -> Windows:

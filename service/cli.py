@@ -97,6 +97,9 @@ def _add_files(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     build.add_argument("--champion", action="store_true", help="make the version the champion")
     _add_columns(build)
     build.add_argument("--prediction", default="prediction", help="column of the prediction")
+    build.add_argument(
+        "--confidence", default="confidence", help="column of the confidence, 0 to 1, where there is one"
+    )
     _add_places(build)
     replay = verbs.add_parser("replay", help="stream a file of labelled rows through the whole loop")
     replay.set_defaults(module="replay")

@@ -140,3 +140,14 @@ def test_confidences_of_other_models_are_not_compared_with_those_in_service():
     drift = Comparison.to(honest).read(fold(honest.layout, sure, 3600), {}, QUESTION, at).drift
     assert np.isnan(drift.size[0, drift.columns.index("confidence")])
     assert drift.segment_evidence_ln[0] < 2
+
+
+def test_values_out_of_range_that_stay_are_a_change_and_missing_ones_stay_a_fault():
+    moved = predictions(6000, seed=9, shift=30.0, start=AFTER, missing=0.3)
+    first, last = read(moved.slice(0, 300)), read(moved)
+    x1 = column(first, "x1")
+    for readings, is_fault in ((first, True), (last, False)):
+        excess = readings.quality.share - readings.quality.expected
+        assert (excess[0, x1, 2] > 0.05) == is_fault
+        assert excess[0, x1, 0] > 0.2
+    assert last.drift.evidence_ln[0, x1] > 50

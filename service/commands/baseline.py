@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
                 f"no policy for {options.model} in {house.settings.policies}: add one, or give --policy FILE"
             )
         policy = replace(policy, model=options.model)
-        roles = Roles(options.timestamp, options.label, options.prediction, policy.column_kinds())
+        roles = Roles(options.timestamp, options.label, options.prediction, options.confidence, policy.column_kinds())
         rows = as_batch(options.file, read_table(options.file), roles, policy.task.kind, options.version)
         if "prediction" not in rows.column_names:
             raise BadFile(

@@ -26,7 +26,7 @@ from service.settings import Durability, Settings
 def run(options: argparse.Namespace) -> int:
     """Stream the file and print what was done, for people or as JSON."""
     policy = read_policy(options.policy)
-    roles = Roles(options.timestamp, options.label, "", policy.column_kinds())
+    roles = Roles(options.timestamp, options.label, "", "", policy.column_kinds())
     rows = as_batch(options.file, read_table(options.file), roles, policy.task.kind, "")
     chosen = Options(options.start, options.label_share, options.label_delay, _every(options.retrain))
     clock, console = FileClock(), Console(stderr=True)

@@ -12,7 +12,7 @@ from service.errors import ServiceError
 from service.intake.columns import TIME
 
 TASKS = ("classification", "regression")
-_OWN = ("prediction_id", "model_version", "confidence")
+_OWN = ("prediction_id", "model_version")
 
 
 class BadFile(ServiceError):
@@ -33,6 +33,7 @@ class Roles:
     timestamp: str = "timestamp"
     label: str = "label"
     prediction: str = "prediction"
+    confidence: str = "confidence"
     kinds: Mapping[str, str] | None = None
 
     @property
@@ -88,9 +89,9 @@ def as_batch(path: Path, table: pa.Table, roles: Roles, task: str, version: str)
     for name, source in named.items():
         if source in table.column_names:
             columns[name] = _cast(path, table, source, value)
-    if "confidence" in table.column_names:
-        columns["confidence"] = _cast(path, table, "confidence", pa.float64())
-    known = {roles.timestamp, *named.values(), *_OWN, *roles.ignored}
+    if roles.confidence in table.column_names:
+        columns["confidence"] = _cast(path, table, roles.confidence, pa.float64())
+    known = {roles.timestamp, roles.confidence, *named.values(), *_OWN, *roles.ignored}
     for name in table.column_names:
         if name not in known:
             columns[("tag_" if name in roles.tags else "feature_") + name] = _feature(path, table, name)
@@ -106,13 +107,23 @@ def _ids(table: pa.Table) -> pa.ChunkedArray | pa.Array:
 def _times(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray | pa.Array:
     if name not in table.column_names:
         return pa.array(range(0, table.num_rows * 60_000_000, 60_000_000), TIME)
-    column = table[name]
+    column = _plain(table[name])
     try:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            return _read_times(column)
         if pa.types.is_timestamp(column.type) and column.type.tz is None:
             column = pc.cast(column, pa.timestamp("us"))
         return pc.cast(column, TIME)
     except pa.ArrowException as error:
         raise BadFile(path, f"column {name!r} holds no timestamps: {error}") from error
+
+
+def _read_times(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Times as text; those without an offset are UTC."""
+    try:
+        return pc.cast(texts, TIME)
+    except pa.ArrowException:
+        return pc.cast(pc.cast(texts, pa.timestamp("us")), TIME)
 
 
 def _cast(path: Path, table: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:

@@ -1,6 +1,5 @@
 """Serve: one process of the service, in any role, until it is told to stop."""
 
-import ipaddress
 import logging
 import signal
 import sys
@@ -21,7 +20,7 @@ from service.storage.cautions import cautions
 from service.training.launchers import launch_child
 from service.training.registry import Registry
 from service.web.api import create_app
-from service.web.auth import has_keys, take_keys
+from service.web.auth import has_keys, is_loopback, take_keys
 
 _log = logging.getLogger(__name__)
 GRACE_SECONDS = 2
@@ -51,7 +50,7 @@ def serve(settings: Settings) -> None:
     with open_house(settings, lambda: datetime.now(UTC)) as house:
         if settings.keys_file:
             _take_keys_file(house, settings.keys_file)
-        if not _is_loopback(settings.host) and not has_keys(house.store):
+        if not is_loopback(settings.host) and not has_keys(house.store):
             raise OpenToAll(settings.host)
         for sentence in cautions(house.store):
             _log.warning("%s", sentence)
@@ -133,10 +132,3 @@ def _fold_until(house: House, stop: Event) -> None:
         worker.release()
     except ServiceError as error:
         _log.warning("partitions were not given up: %s", error)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

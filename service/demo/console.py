@@ -3,7 +3,6 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 
 import uvicorn
 from rich.console import Console
@@ -11,15 +10,12 @@ from rich.console import Console
 from service.house import House
 from service.serve import GRACE_SECONDS, OpenToAll
 from service.web.api import create_app
+from service.web.auth import is_loopback
 
 
 def check_host(host: str) -> None:
     """Raises OpenToAll for an address beyond this machine: the demo has no access keys."""
-    try:
-        is_loopback = ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = host == "localhost"
-    if not is_loopback:
+    if not is_loopback(host):
         raise OpenToAll(host)
 
 

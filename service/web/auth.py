@@ -5,6 +5,7 @@ list, so that revoking the last one closes the service instead of opening it.
 """
 
 import hashlib
+import ipaddress
 import re
 import secrets
 import time
@@ -177,6 +178,14 @@ def revoke_key(store: Store, key_id: str, now: datetime) -> AccessKey:
             store.do("HSET", _KEYS, digest, msgspec.json.encode(revoked))
             return revoked
     raise UnknownKey(key_id)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name means this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def has_keys(store: Store) -> bool:

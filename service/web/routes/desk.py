@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
@@ -12,7 +11,7 @@ import msgspec
 from fastapi import Depends, Query, Request, Response
 
 from service.house import House
-from service.web.auth import Caller, Keyring
+from service.web.auth import Caller, Keyring, is_loopback
 from service.web.routes.bodies import BodyReader
 from service.web.routes.refusals import UnknownModel
 from service.web.snapshot import Durations
@@ -96,15 +95,8 @@ def _token(request: Request) -> str:
 
 def _is_local(request: Request) -> bool:
     """Whether this machine asks, by a name of this machine: a page elsewhere may point its own name here."""
-    if request.client is None or not _is_loopback(request.client.host):
+    if request.client is None or not is_loopback(request.client.host):
         return False
     name = request.headers.get("host", "").strip()
     name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-    return name == "localhost" or _is_loopback(name)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(name)

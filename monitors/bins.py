@@ -26,7 +26,9 @@ def quantile_edges(values: Float32Array, bins: int) -> Float32Array:
     at = np.arange(1, bins) * len(ordered) // bins
     edges, times = np.unique(ordered[at], return_counts=True)
     atoms = edges[times > 1]
-    return np.unique(np.concatenate([edges, np.nextafter(atoms, np.float32(np.inf))])).astype(np.float32)
+    with np.errstate(over="ignore"):  # above the largest float lies infinity, an edge like any other
+        above = np.nextafter(atoms, np.float32(np.inf))
+    return np.unique(np.concatenate([edges, above])).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

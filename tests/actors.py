@@ -51,7 +51,7 @@ def append(folder: Path, url: str) -> None:
         try:
             send(intake, number)
         except StoreError:
-            time.sleep(0.005)
+            time.sleep(0.005)  # the store was killed: come back when it is up
             continue
         with marks.open("ab") as file:
             file.write(b".")
@@ -67,7 +67,7 @@ def work(folder: Path, url: str) -> None:
             intake.worker.acquire()
             intake.worker.step()
         except StoreError:
-            time.sleep(0.005)
+            time.sleep(0.005)  # the store was killed: come back when it is up
 
 
 def join(folder: Path, url: str) -> None:
@@ -79,7 +79,7 @@ def join(folder: Path, url: str) -> None:
         try:
             joiner.step(NOON)
         except StoreError:
-            time.sleep(0.005)
+            time.sleep(0.005)  # the store was killed: come back when it is up
 
 
 def commit_in_two_steps() -> None:
@@ -88,7 +88,7 @@ def commit_in_two_steps() -> None:
 
     def commit(self, writes, **state):
         whole(self, writes)
-        time.sleep(0.03)
+        time.sleep(0.03)  # the moment in which a kill separates the two steps
         whole(self, (), **state)
 
     Ownership.commit = commit

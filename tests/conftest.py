@@ -31,6 +31,7 @@ def store(server: Embedded) -> Iterator[Store]:
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = shutil.which("redis-server")
     if program is None:
+        # A second kind of store, which a new machine need not have; .ci/run installs it and fails without it.
         pytest.skip("there is no redis-server on this machine")
     folder = tmp_path_factory.mktemp("redis")
     socket = Path(folder) / "redis.sock"
@@ -42,7 +43,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             store.ping()
             break
         except StoreAway:
-            time.sleep(0.01)
+            time.sleep(0.01)  # it is starting, and tells nobody when it is up
     store.close()
     yield f"unix://{socket}"
     child.terminate()

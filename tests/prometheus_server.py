@@ -37,7 +37,7 @@ class Prometheus:
                     return
             except httpx.HTTPError:
                 pass  # it is still starting
-            time.sleep(0.1)
+            time.sleep(0.1)  # the next scrape is what is waited for
         pytest.fail(f"Prometheus had no row for {expression} within {seconds} s")
 
 

@@ -111,6 +111,7 @@ def test_a_crash_while_archiving_leaves_each_row_in_one_file(store, tmp_path, cr
     intake.joiner.step(intake.now)
     intake.joiner.step(intake.now)
     partition = intake.worker._partitions[0]
+    # The crash has to fall between two given steps; tests/test_kill.py kills real processes at any moment.
     if crash_at == "after agreeing":
         monkeypatch.setattr(partition._archiver, "_write", _fail)
     else:

@@ -274,7 +274,7 @@ def wait_until(true: Any, log: Path, seconds: float = 90) -> None:
                 return
         except (httpx.TransportError, KeyError):
             pass
-        time.sleep(0.1)
+        time.sleep(0.1)  # the service folds and evaluates in its own time
     raise AssertionError(log.read_text()[-5000:])
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from service.storage.embedded import Embedded
 server = Embedded(Path(sys.argv[1])).start()
 print(server.pid, flush=True)
-time.sleep(600)
+time.sleep(600)  # until the test kills it
 """
 
 
@@ -122,6 +122,7 @@ def test_a_server_that_cannot_start_says_why_and_frees_the_folder(tmp_path):
 
 @pytest.mark.parametrize(("system", "libc", "hint"), [("win32", "", "not supported"), ("linux", "", "musl")])
 def test_where_there_is_no_server_the_message_asks_for_an_address(tmp_path, monkeypatch, system, libc, hint):
+    # The real part cannot run here: these are other systems, and only the message is tried.
     monkeypatch.setattr(embedded.sys, "platform", system)
     monkeypatch.setattr(embedded.platform, "libc_ver", lambda: (libc, ""))
     with pytest.raises(NoEmbeddedStore, match=f"(?s){hint}.*TIDEGATE_STORE"):

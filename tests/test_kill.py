@@ -72,7 +72,7 @@ def play(stage: Stage, seconds: float, chance: random.Random) -> tuple[Intake, i
         stage.start(role)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        time.sleep(chance.uniform(0.01, 0.15))
+        time.sleep(chance.uniform(0.01, 0.15))  # when the next kill comes
         stage.kill(chance.choices([*ROLES, "store"], [3, 5, 4, 1])[0])
     for role in ROLES:
         stage.end(role)

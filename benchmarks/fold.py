@@ -9,7 +9,7 @@ from time import process_time
 import numpy as np
 import pyarrow as pa
 
-from monitors.baselines import learn_layout
+from monitors.layouts import learn_layout
 from monitors.profiles import fold
 
 ROWS, COLUMNS, SEGMENTS, RUNS = 10_000, 20, 50, 11

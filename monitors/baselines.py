@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitors.columns import Column, infer, source_of
 from monitors.errors import BaselineMismatch, EmptyBaseline
 from monitors.evidence import location_and_scale
-from monitors.profiles import CLASSES, Layout, fold, fold_labelled
+from monitors.labelled import fold_labelled
+from monitors.layouts import Layout, from_plain, learn_layout, to_plain
+from monitors.profiles import fold
 from monitors.readings import FloatArray
-from monitors.segments import Cut, find_cut, text_of
 from monitors.wobble import blocks, count_wobble, fill, mean_wobble, rungs_learnt
 
 FORMAT = 2
@@ -88,7 +88,7 @@ class Baseline:
             raise BaselineMismatch(
                 f"the baseline has format {head['format']}, this service reads {FORMAT}; build it again"
             )
-        layout = _layout_from(head["layout"])
+        layout = from_plain(head["layout"])
         rest = {k: head[k] for k in ("slice_seconds", "slices", "began", "ended")}
         return cls(**names, **rest, **arrays, rungs=tuple(head["rungs"]), unread=tuple(head["unread"]), layout=layout)
 
@@ -101,7 +101,7 @@ class Baseline:
             "ended": self.ended,
             "rungs": self.rungs,
             "unread": self.unread,
-            "layout": _layout_to(self.layout),
+            "layout": to_plain(self.layout),
         }
         out = io.BytesIO()
         arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
@@ -171,31 +171,6 @@ def build(
     )
 
 
-def learn_layout(
-    table: pa.Table, *, cuts: Sequence[Sequence[str]], columns: Mapping[str, str], target: str, task: str
-) -> Layout:
-    """Bins, categories and segments as the rows show them."""
-    found: list[Cut] = []
-    first = 1
-    for names in cuts:
-        cut = find_cut(table, names, [source_of(table, name, target) for name in names], first)
-        found.append(cut)
-        first = cut.other + 1
-    return Layout(
-        task=task, columns=tuple(infer(table, columns, task)), cuts=tuple(found), classes=_classes(table, task)
-    )
-
-
-def _classes(table: pa.Table, task: str) -> tuple[str, ...]:
-    if task == "regression":
-        return ()
-    sources = [c for c in ("prediction", "label") if c in table.column_names]
-    values = pa.chunked_array([chunk for c in sources for chunk in text_of(table, c).chunks], pa.string())
-    counts = pc.value_counts(pc.drop_null(values)).to_pylist()
-    largest = sorted(counts, key=lambda c: (-c["counts"], c["values"]))[:CLASSES]
-    return tuple(sorted(c["values"] for c in largest))
-
-
 def smoothed(layout: Layout, counts: FloatArray, column: int) -> FloatArray:
     """Shares of one column's bins [S, B] with half a row in each bin: (m + 1/2) / (M + B / 2)."""
     bins = layout.column_bins(counts, column) + 0.5
@@ -231,34 +206,3 @@ def _learn_error_wobble(layout: Layout, labelled: FloatArray, rungs: Sequence[in
         if len(errors) // length:
             learnt[r] = count_wobble(blocks(errors, length), shares)
     return fill(learnt)
-
-
-def _layout_to(layout: Layout) -> dict[str, Any]:
-    columns = [{**vars(c), "known": sorted(c.known), "words": sorted(c.words)} for c in layout.columns]
-    keep = ("name", "source", "kind", "derive", "edges", "categories", "known", "low", "high", "words")
-    return {
-        "task": layout.task,
-        "columns": [{k: c[k] for k in keep} for c in columns],
-        "cuts": [{"names": c.names, "sources": c.sources, "values": c.values, "first": c.first} for c in layout.cuts],
-        "classes": layout.classes,
-    }
-
-
-def _layout_from(data: Mapping[str, Any]) -> Layout:
-    columns = tuple(
-        Column(
-            **{
-                **c,
-                "edges": tuple(c["edges"]),
-                "categories": tuple(c["categories"]),
-                "known": frozenset(c["known"]),
-                "words": frozenset(c["words"]),
-            }
-        )
-        for c in data["columns"]
-    )
-    cuts = tuple(
-        Cut(tuple(c["names"]), tuple(c["sources"]), tuple(tuple(v) for v in c["values"]), c["first"])
-        for c in data["cuts"]
-    )
-    return Layout(data["task"], columns, cuts, tuple(data["classes"]))

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from monitors.bins import BinArray, Float32Array, Lookup, quantile_edges
+from monitors.bins import Float32Array, Lookup, quantile_edges
+from monitors.cells import Cells, category_cells, number_cells
 from monitors.errors import BadColumn
 from monitors.segments import text_of
 
@@ -31,19 +32,6 @@ EXTRA_CELLS = 6
 _ANYTHING = (float("-inf"), float("inf"))
 _WORD = re.compile(r"\w+")
 _PREFIXES = ("feature_", "tag_")
-
-
-@dataclass(frozen=True, eq=False)
-class Cells:
-    """Where each row counts in one column. A row is in exactly one of the bins or in missing or wrong type."""
-
-    bins: BinArray
-    counted: NDArray[np.bool_]
-    missing: NDArray[np.bool_]
-    unseen: NDArray[np.bool_]
-    out_of_range: NDArray[np.bool_]
-    wrong_type: NDArray[np.bool_]
-    values: Float32Array
 
 
 @dataclass(frozen=True)
@@ -84,27 +72,8 @@ class Column:
     def cells(self, table: pa.Table) -> Cells:
         """Where each row of a batch counts. A column that is not there is missing in every row."""
         if self.kind == "number":
-            return self._number_cells(*numbers(table, self.source, self.derive, self.words))
-        return self._category_cells(text_of(table, self.source))
-
-    def _number_cells(self, values: Float32Array, missing: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> Cells:
-        counted = ~(missing | wrong)
-        bins = self.lookup.bins(np.where(counted, values, np.float32(0)))
-        outside = counted & ((values < np.float32(self.low)) | (values > np.float32(self.high)))
-        finite = np.where(counted & np.isfinite(values), values, np.float32(0))
-        return Cells(bins, counted, missing, np.zeros_like(missing), outside, wrong, finite)
-
-    def _category_cells(self, column: pa.ChunkedArray) -> Cells:
-        encoded = pc.dictionary_encode(column).combine_chunks()
-        missing = np.asarray(encoded.is_null().to_numpy(zero_copy_only=False))
-        values = encoded.dictionary.to_pylist()
-        other = len(self.categories)
-        places = np.asarray([self.places.get(v, other) for v in values] + [other], dtype=np.intp)
-        new = np.asarray([v not in self.known for v in values] + [False], dtype=bool)
-        codes = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
-        nothing = np.zeros(len(codes), dtype=bool)
-        zeros = np.zeros(len(codes), dtype=np.float32)
-        return Cells(places[codes], ~missing, missing, new[codes], nothing, nothing, zeros)
+            return number_cells(self.lookup, self.low, self.high, *numbers(table, self.source, self.derive, self.words))
+        return category_cells(self.places, self.known, text_of(table, self.source))
 
 
 def words_of(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from monitors.evidence import (
     shift_evidence_ln,
     stiffness,
 )
-from monitors.profiles import Layout
+from monitors.layouts import Layout
 from monitors.readings import DriftReadings, FloatArray, IntArray
 from monitors.statistics import ORDERED, STATISTICS, corrected
 from monitors.windows import Windows, rung_of

@@ -7,7 +7,7 @@ import numpy as np
 
 from monitors.baselines import Baseline
 from monitors.evidence import mean_of, rise_evidence_ln, shift_evidence_ln, stiffness
-from monitors.profiles import Layout
+from monitors.layouts import Layout
 from monitors.readings import FloatArray, IntArray, PerformanceReadings
 from monitors.slices import as_time, ladder
 from monitors.windows import Windows, rung_of

@@ -7,7 +7,8 @@ from streams import START, predictions
 
 from monitors.baselines import build
 from monitors.compare import Comparison, Question
-from monitors.profiles import fold, fold_labelled
+from monitors.labelled import fold_labelled
+from monitors.profiles import fold
 from monitors.statistics import STATISTICS
 
 QUESTION = Question({}, "psi", "accuracy")

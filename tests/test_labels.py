@@ -10,7 +10,7 @@ from intake import BASELINE, NOON, Intake, batch, sum_of
 from streams import predictions
 
 from monitors import baselines
-from monitors.profiles import fold_labelled
+from monitors.labelled import fold_labelled
 from service.errors import StoreAway
 from service.intake.archiving import Roll
 

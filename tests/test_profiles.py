@@ -10,7 +10,8 @@ from streams import predictions
 
 from monitors.baselines import Baseline, build
 from monitors.errors import BadColumn, BaselineMismatch, EmptyBaseline
-from monitors.profiles import add, fold, fold_labelled
+from monitors.labelled import fold_labelled
+from monitors.profiles import add, fold
 
 TABLE = predictions(900, missing=0.05)
 CUTS = [["prediction"], ["channel"], ["prediction", "channel"], ["group"]]

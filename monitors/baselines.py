@@ -3,25 +3,41 @@
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitors.broken import learn_broken_wobble
+from monitors.columns import certainty_of, known_elsewhere
+from monitors.error_wobble import learn_error_wobble
 from monitors.errors import BaselineMismatch, EmptyBaseline
-from monitors.evidence import location_and_scale
+from monitors.label_shift import learn_confusion
 from monitors.labelled import fold_labelled
 from monitors.layouts import Layout, from_plain, learn_layout, to_plain
 from monitors.profiles import fold
 from monitors.readings import FloatArray
-from monitors.wobble import blocks, count_wobble, fill, mean_wobble, rungs_learnt
+from monitors.slices import hours_of
+from monitors.wobble import Wobble, learn, rungs_learnt
 
-FORMAT = 2
-_ARRAYS = ("counts", "labelled", "wobble", "score_wobble", "error_wobble")
+FORMAT = 3
+SEASONS = {"none": 0, "hour_of_day": 24, "hour_of_week": 168}
+LEAST_SEASON = {"none": 0, "hour_of_day": 14 * 86_400, "hour_of_week": 28 * 86_400}
+"""Seconds that a baseline has to span before it knows a season."""
+_ARRAYS = ("counts", "labelled", "confusion", "by_hour", "error_wobble", "broken_wobble")
+_WOBBLE = ("shares", "scores", "sampling", "directions")
+
+_UNREADABLE = (
+    *(AttributeError, BadZipFile, EOFError, LookupError, NotImplementedError, OSError, TypeError, ValueError),
+    zlib.error,
+)
+"""Bytes can be broken anywhere, and each part says so in its own way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +46,11 @@ class Baseline:
 
     `counts` [S, width] and `labelled` [S, labelled_width] are profiles of all its rows; `slices` how many slices held
     rows, `began` and `ended` the first and the last of them (unix seconds); `unread` are columns whose drift is not
-    read, because the baseline's values are not as served. What its slices taught, for the window lengths `rungs` [R]:
-    `wobble` [R, S, C] of the shares, `score_wobble` [R, S, C, 2] of location and scale, and `error_wobble` [R, S] of
-    the share of wrong predictions.
+    read, because the baseline's values are not as served. `by_hour` [H, S, width] are its counts by hour of day
+    (H = 24) or of week (H = 168), H = 0 without a season. What its slices taught, for the window lengths `rungs` [R]:
+    the `wobble` of inputs and outputs, and `error_wobble` [R, S] of the mean error; and `broken_wobble` [S, C, K] of
+    the shares of broken values. `confusion` [B, B] counts labelled rows by prediction and label, as `learn_confusion`
+    says.
     """
 
     model: str
@@ -46,9 +64,11 @@ class Baseline:
     rungs: tuple[int, ...]
     counts: FloatArray
     labelled: FloatArray
-    wobble: FloatArray
-    score_wobble: FloatArray
+    confusion: FloatArray
+    by_hour: FloatArray
+    wobble: Wobble
     error_wobble: FloatArray
+    broken_wobble: FloatArray
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,20 +97,26 @@ class Baseline:
             BaselineMismatch: the bytes are not of a baseline, or of another format.
         """
         try:
-            end = 4 + int.from_bytes(data[:4], "big")
-            names = json.loads(data[4:end])
-            with np.load(io.BytesIO(data[end:]), allow_pickle=False) as packed:
-                head = json.loads(packed["head"].tobytes())
-                arrays = {name: packed[name] for name in _ARRAYS}
-        except (ValueError, KeyError, OSError) as error:
+            return cls._unpack(data)
+        except _UNREADABLE as error:
             raise BaselineMismatch("these bytes are not a stored baseline; build it again") from error
-        if head["format"] != FORMAT:
-            raise BaselineMismatch(
-                f"the baseline has format {head['format']}, this service reads {FORMAT}; build it again"
-            )
+
+    @classmethod
+    def _unpack(cls, data: bytes) -> "Baseline":
+        end = 4 + int.from_bytes(data[:4], "big")
+        names = json.loads(data[4:end])
+        with np.load(io.BytesIO(data[end:]), allow_pickle=False) as packed:
+            head = json.loads(packed["head"].tobytes())
+            if head["format"] != FORMAT:
+                raise BaselineMismatch(
+                    f"the baseline has format {head['format']}, this service reads {FORMAT}; build it again"
+                )
+            arrays = {name: packed[name] for name in _ARRAYS}
+            wobble = Wobble(**{name: packed[f"wobble_{name}"] for name in _WOBBLE})
         layout = from_plain(head["layout"])
         rest = {k: head[k] for k in ("slice_seconds", "slices", "began", "ended")}
-        return cls(**names, **rest, **arrays, rungs=tuple(head["rungs"]), unread=tuple(head["unread"]), layout=layout)
+        rungs, unread = tuple(head["rungs"]), tuple(head["unread"])
+        return cls(**names, **rest, **arrays, wobble=wobble, rungs=rungs, unread=unread, layout=layout)
 
     def _pack(self) -> bytes:
         head = {
@@ -105,6 +131,7 @@ class Baseline:
         }
         out = io.BytesIO()
         arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"wobble_{name}": getattr(self.wobble, name) for name in _WOBBLE}
         np.savez(out, head=np.frombuffer(json.dumps(head, sort_keys=True).encode(), dtype=np.uint8), **arrays)
         return out.getvalue()
 
@@ -119,6 +146,7 @@ def build(
     columns: Mapping[str, str] | None = None,
     target: str = "prediction",
     slice_seconds: int = 3600,
+    season: str = "none",
     out_of_fold: bool = False,
 ) -> Baseline:
     """The baseline of a batch of predictions, with their `label` where there is one.
@@ -134,8 +162,10 @@ def build(
         columns: bare name → kind, `tag` or `ignore`, where inference would guess wrong.
         target: another name of the prediction in `cuts`.
         slice_seconds: the grain of counting.
+        season: none, hour_of_day or hour_of_week: windows are compared with the same hours of the baseline, once this
+            spans two weeks (hour of day) or four (hour of week).
         out_of_fold: the predictions are by models that learnt from other rows. Their errors are honest; their
-            confidences are not those of the model in service, so the drift of `confidence` is not read.
+            confidences and scores are not those of the model in service, so their drift is not read.
 
     Raises:
         EmptyBaseline: the table has no rows.
@@ -144,15 +174,48 @@ def build(
     if not table.num_rows:
         raise EmptyBaseline(f"no rows to build the baseline of {model} {version} from")
     layout = learn_layout(table, cuts=cuts, columns=columns or {}, target=target, task=task)
-    by_slice = fold(layout, table, slice_seconds)
-    starts = sorted(by_slice)
-    counts = np.stack([by_slice[s] for s in starts])
-    labelled = np.zeros((1, len(layout.segments), layout.labelled_width))
+    labelled: dict[int, FloatArray] = {}
     if "label" in table.column_names:
-        by_slice = fold_labelled(layout, table.filter(pc.is_valid(table.column("label"))), slice_seconds)
-        labelled = np.stack([by_slice[s] for s in sorted(by_slice)]) if by_slice else labelled
-    rungs = rungs_learnt(len(starts)) or (1,)
-    wobble, score_wobble = _learn_wobble(layout, counts, rungs)
+        labelled = fold_labelled(layout, table.filter(pc.is_valid(table.column("label"))), slice_seconds)
+    profiles = fold(replace(layout, columns=known_elsewhere(layout.columns, table)), table, slice_seconds)
+    unread = certainty_of(layout.columns) if out_of_fold else ()
+    return of_profiles(
+        layout,
+        profiles,
+        labelled,
+        model=model,
+        version=version,
+        slice_seconds=slice_seconds,
+        season=season,
+        unread=unread,
+        confusion=learn_confusion(layout, table),
+    )
+
+
+def of_profiles(
+    layout: Layout,
+    profiles: Mapping[int, FloatArray],
+    labelled: Mapping[int, FloatArray],
+    *,
+    model: str,
+    version: str,
+    slice_seconds: int = 3600,
+    season: str = "none",
+    unread: tuple[str, ...] = (),
+    confusion: FloatArray | None = None,
+) -> Baseline:
+    """The baseline of profiles [S, width] and labelled profiles [S, labelled_width] by slice start (unix seconds)."""
+    starts = sorted(profiles)
+    slices = np.stack([profiles[s] for s in starts])
+    spanned = starts[-1] - starts[0] + slice_seconds
+    hours = SEASONS[season] if spanned >= LEAST_SEASON[season] else 0
+    places = hours_of(starts, hours)
+    by_hour = np.zeros((hours, *slices.shape[1:]))
+    if hours:
+        np.add.at(by_hour, places, slices)
+    with_labels = [labelled[s] for s in sorted(labelled)] or [np.zeros((len(layout.segments), layout.labelled_width))]
+    counts = slices.sum(axis=0)
+    rungs = rungs_learnt(len(starts))
     return Baseline(
         model=model,
         version=version,
@@ -161,48 +224,13 @@ def build(
         slices=len(starts),
         began=starts[0],
         ended=starts[-1],
-        unread=("confidence",) if out_of_fold else (),
+        unread=unread,
         rungs=rungs,
-        counts=counts.sum(axis=0),
-        labelled=labelled.sum(axis=0),
-        wobble=wobble,
-        score_wobble=score_wobble,
-        error_wobble=_learn_error_wobble(layout, labelled, rungs),
+        counts=counts,
+        labelled=sum(with_labels, start=np.zeros_like(with_labels[0])),
+        confusion=np.zeros((0, 0)) if confusion is None else confusion,
+        by_hour=by_hour,
+        wobble=learn(layout, by_hour, slices, places, rungs),
+        error_wobble=learn_error_wobble(layout.labelled_cells, with_labels, rungs),
+        broken_wobble=learn_broken_wobble(layout, list(slices)),
     )
-
-
-def smoothed(layout: Layout, counts: FloatArray, column: int) -> FloatArray:
-    """Shares of one column's bins [S, B] with half a row in each bin: (m + 1/2) / (M + B / 2)."""
-    bins = layout.column_bins(counts, column) + 0.5
-    return np.asarray(bins / bins.sum(axis=-1, keepdims=True))
-
-
-def _learn_wobble(layout: Layout, counts: FloatArray, rungs: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-    shape = (len(rungs), len(layout.segments), len(layout.columns))
-    wobble, score_wobble = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
-    total = counts.sum(axis=0)
-    for r, length in enumerate(rungs):
-        windows = blocks(counts, length)
-        for c in range(len(layout.columns)):
-            bins, shares = layout.column_bins(windows, c), smoothed(layout, total, c)
-            wobble[r, :, c] = count_wobble(bins, shares)
-            for moment in (0, 1):
-                score_wobble[r, :, c, moment] = mean_wobble(
-                    bins,
-                    lambda w, p=shares, m=moment: location_and_scale(w, p)[m],  # type: ignore[misc]
-                )
-    return fill(wobble), fill(score_wobble)
-
-
-def _learn_error_wobble(layout: Layout, labelled: FloatArray, rungs: Sequence[int]) -> FloatArray:
-    learnt = np.full((len(rungs), len(layout.segments)), np.nan)
-    if layout.task == "regression":
-        return fill(learnt)
-    right, rows = labelled[..., 1], labelled[..., 0]
-    errors = np.stack([right, rows - right], axis=-1)
-    shares = errors.sum(axis=0) + 0.5
-    shares = shares / shares.sum(axis=-1, keepdims=True)
-    for r, length in enumerate(rungs):
-        if len(errors) // length:
-            learnt[r] = count_wobble(blocks(errors, length), shares)
-    return fill(learnt)

@@ -1,21 +1,20 @@
 """Compare: all readings of one model version, for all segments at once."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
 from monitors.baselines import Baseline
-from monitors.drift import Reference, read_drift, references
+from monitors.drift import read_drift, statistic_of
+from monitors.errors import BaselineMismatch
+from monitors.findings import read_findings
 from monitors.performance import read_performance
-from monitors.quality import read_quality, volume_ratio
+from monitors.quality import read_quality, volume_ratio, without_new
 from monitors.readings import FAULT_KINDS, DriftReadings, FloatArray, QualityReadings, Readings, TwinReading
-from monitors.segments import OTHER
+from monitors.references import Reference, references
 from monitors.windows import Windows, add_up
-
-_VANISHED_ROWS = 50
-_NEW_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,8 @@ class Comparison:
 
     @classmethod
     def to(cls, baseline: Baseline) -> "Comparison":
-        return cls(baseline, tuple(references(baseline)))
+        ready = references(baseline.layout, baseline.counts, baseline.by_hour, baseline.wobble.directions)
+        return cls(baseline, tuple(ready))
 
     def read(
         self,
@@ -61,12 +61,17 @@ class Comparison:
             left_out: slices with a broken feed, which are neither drift nor the model's fault.
             twin: what a fresh model would do, where it was tried.
             since_release: the sum of all labelled profiles, where `labelled` holds only the newest.
+
+        Raises:
+            BaselineMismatch: a profile is not of this baseline's layout.
         """
         baseline, layout = self.baseline, self.baseline.layout
         segments = len(layout.segments)
+        _check_shapes(profiles, (segments, layout.width), "profile")
+        _check_shapes(labelled, (segments, layout.labelled_width), "labelled profile")
         windows = add_up(profiles) if profiles else None
-        sound = {start: profile for start, profile in profiles.items() if start not in left_out}
-        sound_windows = add_up(sound) if sound else None
+        sound_windows = self._sound(windows, profiles, left_out) if windows is not None else None
+        quality = self._quality(windows, profiles, at)
         rows = windows.counts[-1, :, 0] if windows is not None else np.zeros(segments)
         return Readings(
             model=baseline.model,
@@ -79,7 +84,7 @@ class Comparison:
             baseline_rows=baseline.rows.astype(np.int64),
             last_row_at=_end_of_newest(profiles, baseline.slice_seconds, at),
             drift=self._drift(sound_windows, question),
-            quality=self._quality(windows, profiles, at),
+            quality=quality,
             performance=read_performance(
                 baseline,
                 labelled,
@@ -89,8 +94,15 @@ class Comparison:
                 since_release,
             ),
             twin=twin,
-            findings=tuple(_findings(baseline, rows)),
+            findings=read_findings(baseline, profiles, windows, quality) if windows else (),
         )
+
+    def _sound(self, windows: Windows, profiles: Mapping[int, FloatArray], left_out: Collection[int]) -> Windows | None:
+        """The windows without broken slices, and without the values that are a fault."""
+        sound = {start: profile for start, profile in profiles.items() if start not in left_out}
+        if not sound:
+            return None
+        return without_new(self.baseline, add_up(sound) if len(sound) < len(profiles) else windows, windows)
 
     def _drift(self, windows: Windows | None, question: Question) -> DriftReadings:
         if windows is not None:
@@ -100,9 +112,14 @@ class Comparison:
         unread = np.full((len(layout.segments), len(layout.columns)), np.nan)
         return DriftReadings(
             columns=tuple(c.name for c in layout.columns),
-            statistics=tuple(question.statistics.get(c.name, question.default_statistic) for c in layout.columns),
+            statistics=tuple(
+                statistic_of(layout, c, question.statistics, question.default_statistic)
+                for c in range(len(layout.columns))
+            ),
             size=unread,
             uncorrected=unread,
+            rows=unread,
+            borrowed=unread,
             evidence_ln=unread,
             window_start=np.full(unread.shape, np.datetime64("NaT", "s")),
             segment_evidence_ln=unread[:, 0],
@@ -125,15 +142,14 @@ class Comparison:
         )
 
 
+def _check_shapes(profiles: Mapping[int, FloatArray], shape: tuple[int, int], what: str) -> None:
+    other = next((p.shape for p in profiles.values() if p.shape != shape), shape)
+    if other != shape:
+        raise BaselineMismatch(
+            f"a {what} has shape {other}, this baseline's have {shape}; fold the rows with its layout"
+        )
+
+
 def _end_of_newest(profiles: Mapping[int, FloatArray], slice_seconds: int, at: datetime) -> datetime | None:
-    return datetime.fromtimestamp(max(profiles) + slice_seconds, tz=at.tzinfo) if profiles else None
-
-
-def _findings(baseline: Baseline, rows: FloatArray) -> Iterable[str]:
-    total, before = max(float(rows[0]), 1.0), max(float(baseline.rows[0]), 1.0)
-    for i, name in enumerate(baseline.layout.segments):
-        usual = baseline.rows[i] / before
-        if rows[i] == 0 and usual * rows[0] >= _VANISHED_ROWS:
-            yield f"segment {name} vanished: {usual:.1%} of the baseline's rows, none of the last {int(rows[0])}"
-        if OTHER in name and rows[i] / total > usual + _NEW_SHARE and rows[i] >= _VANISHED_ROWS:
-            yield f"new segments: {rows[i] / total:.1%} of the rows are in {name}, {usual:.1%} in the baseline"
+    newest = max(profiles, default=None)
+    return None if newest is None else datetime.fromtimestamp(min(newest + slice_seconds, at.timestamp()), tz=at.tzinfo)

@@ -1,54 +1,55 @@
 """Drift: how far, and how surely, each column of each segment moved away from the baseline."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from monitors.baselines import Baseline, smoothed
+from monitors.baselines import Baseline
+from monitors.corrections import sampling_part, take_off
 from monitors.evidence import (
     ORDERED_WEIGHTS,
     distribution_evidence_ln,
-    location_and_scale,
     mean_of,
     shift_evidence_ln,
     stiffness,
+    usual_moves,
+    usual_shares,
 )
 from monitors.layouts import Layout
 from monitors.readings import DriftReadings, FloatArray, IntArray
-from monitors.statistics import ORDERED, STATISTICS, corrected
-from monitors.windows import Windows, rung_of
-from monitors.wobble import INFLATION
+from monitors.references import Reference
+from monitors.shares import Pair, smoothed_shares, total
+from monitors.slices import hours_of
+from monitors.statistics import FORMULAS, ORDERED
+from monitors.windows import ROWS_ENOUGH, Windows, rung_of
 
 FEWEST_ROWS = 30
 FEWEST_BASELINE_ROWS = 500
 SIZED_ROWS = 200
+OUTPUTS_WEIGH = 0.25
+"""Of a segment's evidence: predictions and scores come first, whatever the number of inputs."""
+MOST_TOLD = 0.6
+"""Part of the strongest window's evidence (in nats) that a shorter one must have to show the size."""
+_CELLS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
-    """Columns of similar width together: `columns` [C'], `shares` [S, C', B] padded with zeros, `bins` [C']."""
+class _Windows:
+    """R windows of one group of columns: counts [R, S, C, B], their rows [R, S, C], and what is usual: shares
+    [R, S, C, B] and the rows these are worth [R, S, C], the variance beyond sampling of shares [R, S, C] and of scores
+    [2, R, S, C], and the factor of sampling [S, C].
+    """
 
-    columns: IntArray
-    ordered: bool
+    counts: FloatArray
+    rows: FloatArray
     shares: FloatArray
-    bins: IntArray
-
-
-def references(baseline: Baseline) -> list[Reference]:
-    """The baseline's smoothed shares, grouped so that columns of one width are read in one go."""
-    layout = baseline.layout
-    groups: dict[tuple[bool, int], list[int]] = {}
-    for c, column in enumerate(layout.columns):
-        groups.setdefault((column.kind == "number", max(4, 1 << (column.bins - 1).bit_length())), []).append(c)
-    found = []
-    for (ordered, width), columns in groups.items():
-        shares = np.zeros((len(layout.segments), len(columns), width))
-        for at, c in enumerate(columns):
-            shares[:, at, : layout.columns[c].bins] = smoothed(layout, baseline.counts, c)
-        bins = np.asarray([layout.columns[c].bins for c in columns])
-        found.append(Reference(np.asarray(columns), ordered, shares, bins))
-    return found
+    worth: FloatArray
+    extra: FloatArray
+    score_extra: FloatArray
+    sampling: FloatArray
 
 
 def read_drift(
@@ -65,88 +66,141 @@ def read_drift(
     """
     layout = baseline.layout
     segments, columns = len(layout.segments), len(layout.columns)
-    names = tuple(_statistic_of(layout, c, statistics, default) for c in range(columns))
-    evidence = np.full((len(windows.lengths), segments, columns), np.nan)
-    rows = np.zeros_like(evidence)
-    unread_columns = [c for c, column in enumerate(layout.columns) if column.name in baseline.unread]
-    for reference in prepared:
-        counts = _padded(layout, windows.counts, reference)
-        evidence[..., reference.columns] = _evidence(baseline, reference, counts, windows.lengths)
-        rows[..., reference.columns] = counts.sum(axis=-1)
-    evidence[..., unread_columns] = np.nan
-    read = (rows >= FEWEST_ROWS) & np.isfinite(evidence)
-    # A short window's size is mostly noise: the strongest of the windows with enough rows, where there is one.
-    sized = read & ((rows >= SIZED_ROWS) | (rows.max(axis=0) < SIZED_ROWS))
-    strongest = np.where(sized, evidence, -np.inf).argmax(axis=0)
-    by_column = np.where(read.any(axis=0), mean_of(np.where(read, evidence, 0.0), 0), np.nan)
-    size, uncorrected = _sizes(baseline, windows, names, strongest)
-    unread = np.isnan(by_column)
-    usable = ~unread.all(axis=1)
-    by_segment = np.full(segments, np.nan)
-    weights = np.where(unread[usable], 0.0, 1.0)
-    by_segment[usable] = mean_of(np.nan_to_num(by_column[usable]), 1, weights)
+    names = tuple(statistic_of(layout, c, statistics, default) for c in range(columns))
+    nothing = np.full((segments, columns), np.nan)
+    size, uncorrected, evidence = nothing.copy(), nothing.copy(), nothing.copy()
+    rows, borrowed, strongest = np.zeros(nothing.shape), np.zeros(nothing.shape), np.zeros(nothing.shape, np.int64)
+    for group in prepared:
+        at_once = max(1, _CELLS_AT_ONCE // (group.cells.size * len(windows.lengths)))
+        for begin in range(0, segments, at_once):
+            part = slice(begin, begin + at_once)
+            place = np.ix_(np.arange(segments)[part], group.columns)
+            some, seen = group.part(part), _windows(baseline, group.part(part), windows, part)
+            found = _evidence(some, seen)
+            readable = _readable(found, seen.rows)
+            mean = mean_of(np.where(readable, found, 0.0), 0)
+            evidence[place] = np.where(readable.any(axis=0), mean, np.nan)
+            strongest[place], pick = _strongest_and_telling(found, seen.rows)
+            rows[place] = _picked(seen.rows, pick)
+            size[place], uncorrected[place] = _sizes(baseline, some, part, seen, pick, names)
+            borrowed[place] = some.borrowed
+    evidence[:, [column.name in baseline.unread for column in layout.columns]] = np.nan
+    is_read = ~np.isnan(evidence)
     return DriftReadings(
         columns=tuple(c.name for c in layout.columns),
         statistics=names,
-        size=np.where(unread, np.nan, size),
-        uncorrected=np.where(unread, np.nan, uncorrected),
-        evidence_ln=by_column,
-        window_start=np.where(unread, np.datetime64("NaT"), windows.began[strongest]),
-        segment_evidence_ln=by_segment,
+        size=np.where(is_read, size, np.nan),
+        uncorrected=np.where(is_read, uncorrected, np.nan),
+        rows=rows,
+        borrowed=borrowed,
+        evidence_ln=evidence,
+        window_start=np.where(is_read, windows.began[strongest], np.datetime64("NaT")),
+        segment_evidence_ln=_by_segment(layout, evidence),
     )
 
 
-def noise(baseline: Baseline, lengths: IntArray, rows: FloatArray, column: IntArray | int) -> FloatArray:
-    """Wobble rho of windows [R, S, ...] in units of p(1 - p): what the baseline learnt, and inflated sampling."""
-    learnt = baseline.wobble[rung_of(lengths, baseline.rungs)][:, :, column]
-    return np.asarray((INFLATION - 1) / np.maximum(rows - 1, 1) + learnt)
+def statistic_of(layout: Layout, column: int, statistics: Mapping[str, str], default: str) -> str:
+    """The statistic that is read of a column: the one asked for, or TVD where that needs an order and there is none."""
+    name = statistics.get(layout.columns[column].name, default)
+    return "TVD" if name in ORDERED and layout.columns[column].kind != "number" else name
 
 
-def _evidence(baseline: Baseline, reference: Reference, counts: FloatArray, lengths: IntArray) -> FloatArray:
-    own_rows = np.stack(
-        [baseline.layout.column_bins(baseline.counts, int(c)).sum(axis=-1) for c in reference.columns], axis=-1
+def _windows(baseline: Baseline, group: Reference, windows: Windows, segments: slice) -> _Windows:
+    counts = group.counts(windows.counts[:, segments])
+    shares, worth = group.expected(_rows_by_hour(group, windows, segments))
+    wobble, learnt = baseline.wobble, rung_of(windows.lengths, baseline.rungs)
+    return _Windows(
+        counts=counts,
+        rows=total(counts),
+        shares=shares,
+        worth=np.maximum(worth, 1e-9),
+        extra=wobble.shares[learnt, segments][..., group.columns],
+        score_extra=np.moveaxis(wobble.scores[learnt, segments][:, :, group.columns], -1, 0),
+        sampling=wobble.sampling[segments][:, group.columns],
     )
-    rows = counts.sum(axis=-1)
-    kappa = stiffness(own_rows, reference.bins, noise(baseline, lengths, rows, reference.columns))
-    evidence = distribution_evidence_ln(counts, reference.shares, kappa)
-    if reference.ordered:
-        rung = rung_of(lengths, baseline.rungs)
-        learnt = baseline.score_wobble[rung][:, :, reference.columns]
-        sampling = 1 / np.maximum(rows, 1)
-        parts = [evidence]
-        for moment, distance in enumerate(location_and_scale(counts, reference.shares)):
-            variance = np.maximum(sampling + 1 / kappa, INFLATION * sampling + learnt[..., moment])
-            parts.append(shift_evidence_ln(distance, variance))
-        weights = np.broadcast_to(np.asarray(ORDERED_WEIGHTS)[:, None, None, None], (3, *evidence.shape))
-        evidence = mean_of(np.stack(parts), 0, np.ascontiguousarray(weights))
-    return np.where(own_rows >= FEWEST_BASELINE_ROWS, evidence, np.nan)
+
+
+def _rows_by_hour(group: Reference, windows: Windows, segments: slice) -> FloatArray:
+    """Rows [R, H, S, C] of the windows in each hour of the season; H = 0 without one."""
+    hours = len(group.hour_rows)
+    found = np.zeros((len(windows.lengths), hours, *group.rows.shape))
+    if hours:
+        ends = windows.lengths.tolist()
+        for at, hour in enumerate(hours_of(windows.used, hours).tolist()):
+            found[bisect_right(ends, at), hour] += group.column_rows(windows.profiles[at][segments])
+    return np.cumsum(found, axis=0)
+
+
+def _evidence(group: Reference, seen: _Windows) -> FloatArray:
+    """Evidence [R, S, C] of each window; NaN where the baseline is too thin."""
+    rows = seen.rows
+    moves = group.moves(seen.counts, rows[..., None] * seen.shares, group.scores)
+    usual = usual_shares(
+        seen.shares, group.scores[:, None], usual_moves(moves, rows, seen.score_extra), group.is_coarse
+    )
+    noise = ((seen.sampling - 1) + rows * seen.extra) / np.maximum(rows - 1, 1)
+    evidence = distribution_evidence_ln(
+        seen.counts, usual, stiffness(seen.worth, 0, noise), group.shares, group.loose_ln[:, None]
+    )
+    if group.is_ordered:
+        known = seen.sampling / np.maximum(rows, 1) + 1 / seen.worth
+        location = shift_evidence_ln(moves[0], known + seen.score_extra[0])
+        # How a shift of location moves the scale is only about right: half of it is left open.
+        scale = shift_evidence_ln(moves[1], known + seen.score_extra[1] + moves[0] ** 4 / 8)
+        weights = np.where(group.is_coarse, *np.asarray([(1.0, 0.0, 0.0), ORDERED_WEIGHTS])[:, :, None, None, None])
+        evidence = mean_of(np.stack([evidence, location, scale]), 0, weights)
+    return np.where(group.rows >= FEWEST_BASELINE_ROWS, evidence, np.nan)
+
+
+def _readable(evidence: FloatArray, rows: FloatArray) -> NDArray[np.bool_]:
+    """Which windows [R, S, C] are read: those with enough rows, up to the first with `ROWS_ENOUGH`."""
+    shorter = np.concatenate([np.zeros_like(rows[:1]), rows[:-1]])
+    return np.asarray((rows >= FEWEST_ROWS) & (shorter < ROWS_ENOUGH) & np.isfinite(evidence))
+
+
+def _strongest_and_telling(evidence: FloatArray, rows: FloatArray) -> tuple[IntArray, IntArray]:
+    """The window [S, C] with the strongest evidence, and the one that shows the size.
+
+    The first began about when the change did. The second is the shortest of those that tell most of what the strongest
+    tells: a longer one mixes rows from before the change with those after it. Windows with few rows show mostly noise.
+    """
+    read = _readable(evidence, rows)
+    sized = read & ((rows >= SIZED_ROWS) | (rows.max(axis=0) < SIZED_ROWS))
+    told = np.where(sized, evidence, -np.inf)
+    most = told.max(axis=0)
+    return told.argmax(axis=0), (told >= np.where(most > 0, most * MOST_TOLD, most)).argmax(axis=0)
 
 
 def _sizes(
-    baseline: Baseline, windows: Windows, names: Sequence[str], strongest: IntArray
+    baseline: Baseline, group: Reference, segments: slice, seen: _Windows, pick: IntArray, names: Sequence[str]
 ) -> tuple[FloatArray, FloatArray]:
-    layout = baseline.layout
-    segments = np.arange(len(layout.segments))
-    size, uncorrected = np.zeros(strongest.shape), np.zeros(strongest.shape)
-    for c, name in enumerate(names):
-        rung = strongest[:, c]
-        current = layout.column_bins(windows.counts[rung, segments], c)
-        before = layout.column_bins(baseline.counts, c)
-        rows, baseline_rows = current.sum(axis=-1), np.maximum(before.sum(axis=-1), 1)
-        wobble = baseline.wobble[rung_of(windows.lengths, baseline.rungs)[rung], segments, c]
-        expected = (1 + np.maximum(rows - 1, 0) * wobble) / np.maximum(rows, 1) + 1 / baseline_rows
-        uncorrected[:, c] = STATISTICS[name](current, before)
-        size[:, c] = corrected(name, uncorrected[:, c], expected, smoothed(layout, baseline.counts, c))
+    """Corrected and uncorrected sizes [S, C] of the picked windows."""
+    current, shares = _picked(seen.counts, pick), _picked(np.broadcast_to(seen.shares, seen.counts.shape), pick)
+    freedom = np.maximum(group.bins - 1, 1)
+    wobble = (seen.extra * np.maximum(freedom - 2, 0) + seen.score_extra.sum(axis=0)) / freedom
+    noise = _picked(1 / np.maximum(seen.rows, 1) + wobble + 1 / seen.worth, pick)
+    smooth = Pair(smoothed_shares(current, group.shares > 0), shares, group.scores[0] if group.is_ordered else None)
+    raw = Pair.plain(current, group.counts(baseline.counts[segments]))
+    size, uncorrected = np.empty(pick.shape), np.empty(pick.shape)
+    for name in {names[c] for c in group.columns}:
+        of = [i for i, c in enumerate(group.columns) if names[c] == name]
+        part = sampling_part(name, shares, smooth.scores)
+        size[:, of] = take_off(name, FORMULAS[name](smooth), noise, part)[:, of]
+        uncorrected[:, of] = FORMULAS[name](raw)[:, of]
     return size, uncorrected
 
 
-def _padded(layout: Layout, counts: FloatArray, reference: Reference) -> FloatArray:
-    padded = np.zeros((*counts.shape[:2], len(reference.columns), reference.shares.shape[-1]))
-    for at, c in enumerate(reference.columns):
-        padded[:, :, at, : reference.bins[at]] = layout.column_bins(counts, int(c))
-    return padded
+def _picked(arrays: FloatArray, pick: IntArray) -> FloatArray:
+    """The picked [S, C] of arrays [R, S, C, ...]."""
+    at = pick.reshape(1, *pick.shape, *[1] * (arrays.ndim - 1 - pick.ndim))
+    return np.asarray(np.take_along_axis(arrays, at, axis=0)[0])
 
 
-def _statistic_of(layout: Layout, column: int, statistics: Mapping[str, str], default: str) -> str:
-    name = statistics.get(layout.columns[column].name, default)
-    return "TVD" if name in ORDERED and layout.columns[column].kind != "number" else name
+def _by_segment(layout: Layout, evidence: FloatArray) -> FloatArray:
+    """Evidence [S] of the segments: the mean over columns, in which the outputs together weigh `OUTPUTS_WEIGH`."""
+    outputs = np.asarray([not c.source.startswith("feature_") for c in layout.columns])
+    read = ~np.isnan(evidence)
+    parts = (OUTPUTS_WEIGH, 1 - OUTPUTS_WEIGH) if outputs.any() and not outputs.all() else (1, 1)
+    weights = np.where(outputs, parts[0] / max(outputs.sum(), 1), parts[1] / max((~outputs).sum(), 1)) * read
+    found = mean_of(np.nan_to_num(evidence), 1, weights + 1e-300)
+    return np.where(read.any(axis=1), found, np.nan)

@@ -6,11 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitors.columns import numbers
 from monitors.counting import Entry, count
+from monitors.derived import Derived
+from monitors.labelled_cells import CONFIDENCE_GROUPS
 from monitors.layouts import Layout
+from monitors.losses import class_losses, exact, hits, number_errors
 from monitors.readings import FloatArray, IntArray
-from monitors.segments import text_of
+from monitors.values import text_of
 
 
 def fold_labelled(layout: Layout, table: pa.Table, slice_seconds: int) -> dict[int, FloatArray]:
@@ -21,28 +23,43 @@ def fold_labelled(layout: Layout, table: pa.Table, slice_seconds: int) -> dict[i
     return count(layout, table, slice_seconds, layout.labelled_width, list(entries(layout, table)))
 
 
-def confidence_bins(layout: Layout, table: pa.Table) -> IntArray:
-    """Confidence bin of each row; the last bin holds rows without a confidence."""
-    column = next((c for c in layout.columns if c.name == "confidence"), None)
-    if column is None:
-        return np.full(table.num_rows, layout.confidence_cells - 1, dtype=np.int64)
+def strata_of(layout: Layout, table: pa.Table) -> IntArray:
+    """The stratum of each row: its confidence bin, or its leaf of `expected_error`; the last for rows without."""
+    place, last = layout.strata_column, layout.labelled_cells.strata - 1
+    if place is None:
+        return np.full(table.num_rows, last, dtype=np.int64)
+    column = layout.columns[place]
+    if layout.errors:
+        read: dict[str, Derived] = {}
+        others = {c.name: c.cells(table, read) for c in layout.columns if c.name in layout.errors.columns}
+        return layout.errors.cells(column, others).bins
     cells = column.cells(table)
-    return np.where(cells.counted, cells.bins, layout.confidence_cells - 1).astype(np.int64)
+    return np.where(cells.counted, cells.bins, last).astype(np.int64)
 
 
 def _class_entries(layout: Layout, table: pa.Table) -> Iterator[Entry]:
-    predicted, actual = text_of(table, "prediction"), text_of(table, "label")
-    hit = np.asarray(pc.fill_null(pc.equal(predicted, actual), False).to_numpy(zero_copy_only=False), dtype=bool)
-    confidence, bins = confidence_bins(layout, table), layout.confidence_cells
-    classes = len(layout.classes) + 1
-    first = 2 + 2 * bins
-    yield Entry(0)
-    yield Entry(1, where=hit)
-    yield Entry(2 + confidence)
-    yield Entry(2 + bins + confidence, where=hit)
-    yield Entry(first + _class_places(layout, predicted))
-    yield Entry(first + classes + _class_places(layout, actual))
-    yield Entry(first + 2 * classes + _class_places(layout, actual), where=hit)
+    plan, hit, stratum = layout.labelled_cells, hits(table), strata_of(layout, table)
+    scored = stratum < plan.strata - 1
+    confidence, log_loss, brier = (np.where(scored, values, 0.0) for values in class_losses(table, layout.classes))
+    totals = {
+        "log_loss": log_loss, "log_loss_squared": exact(log_loss**2), "brier": brier, "brier_squared": exact(brier**2)
+    }  # fmt: skip
+    yield Entry(plan.start("rows"))
+    yield Entry(plan.start("correct"), where=hit)
+    yield Entry(plan.start("scored"), where=scored)
+    yield from (Entry(plan.start(name), weight=values) for name, values in totals.items())
+    yield Entry(plan.start("strata_rows") + stratum)
+    yield Entry(plan.start("strata_correct") + stratum, where=hit)
+    for name, values in (("confidence", confidence), ("log_loss", log_loss), ("brier", brier)):
+        yield Entry(plan.start(f"strata_{name}") + stratum, weight=values)
+    predicted, actual = (_class_places(layout, text_of(table, name)) for name in ("prediction", "label"))
+    yield Entry(plan.start("predicted") + predicted)
+    yield Entry(plan.start("actual") + actual)
+    yield Entry(plan.start("hit") + actual, where=hit)
+    group = np.where(scored, stratum * CONFIDENCE_GROUPS // max(plan.strata - 1, 1), CONFIDENCE_GROUPS)
+    crossed = np.minimum(predicted, plan.crossed - 1) * (CONFIDENCE_GROUPS + 1) + group
+    yield Entry(plan.start("crossed_rows") + crossed)
+    yield Entry(plan.start("crossed_correct") + crossed, where=hit)
 
 
 def _class_places(layout: Layout, values: pa.ChunkedArray) -> IntArray:
@@ -51,11 +68,11 @@ def _class_places(layout: Layout, values: pa.ChunkedArray) -> IntArray:
 
 
 def _error_entries(layout: Layout, table: pa.Table) -> Iterator[Entry]:
-    del layout
-    predicted = numbers(table, "prediction", "")[0].astype(np.float64)
-    actual = numbers(table, "label", "")[0].astype(np.float64)
-    usable = np.isfinite(predicted) & np.isfinite(actual)
-    error, actual = np.where(usable, predicted - actual, 0.0), np.where(usable, actual, 0.0)
-    yield Entry(0, where=usable)
-    for cell, weight in enumerate((np.abs(error), error * error, actual, actual * actual), start=1):
-        yield Entry(cell, weight=weight)
+    plan, stratum = layout.labelled_cells, strata_of(layout, table)
+    error, actual, usable = number_errors(table)
+    sums = {"absolute": np.abs(error), "squared": error**2, "actual": actual, "actual_squared": actual**2}
+    yield Entry(plan.start("rows"), where=usable)
+    yield from (Entry(plan.start(name), weight=values) for name, values in sums.items())
+    yield Entry(plan.start("strata_rows") + stratum, where=usable)
+    for name in ("absolute", "squared"):
+        yield Entry(plan.start(f"strata_{name}") + stratum, weight=sums[name])

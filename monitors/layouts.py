@@ -9,12 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitors.columns import CONFIDENCE_BINS, EXTRA_CELLS, Column, infer, source_of
+from monitors import column
+from monitors.columns import EXTRA_CELLS, Column, infer, source_of
+from monitors.expected_error import NAME as EXPECTED_ERROR
+from monitors.expected_error import ErrorTree, learn_expected_error
+from monitors.joint import Joint, learn_joint
+from monitors.labelled_cells import LabelledCells
 from monitors.readings import FloatArray, IntArray
-from monitors.segments import ALL, Cut, find_cut, parents, text_of
+from monitors.segments import ALL, MOST_PER_CUT, Cut, find_cut, parents
+from monitors.values import text_of
 
 CLASSES = 200
-"""Classes with counts of their own; the rest share one."""
+"""Classes with counts of their own, the most frequent first; the rest share one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,15 +28,17 @@ class Layout:
     """What each float of a profile counts; frozen in the baseline.
 
     A profile is a float64 array [S segments, width]: rows, then for each column its bins, missing, unseen, out of
-    range, wrong type, sum and sum of squares. A labelled profile is [S, labelled_width]; classification: rows, correct,
-    rows by confidence bin, correct by confidence bin, then predicted, actual and hit by class; regression: rows,
-    absolute error, squared error, sum and sum of squares of the label.
+    range, wrong type, sum and sum of squares. A labelled profile is [S, labelled_width], as `labelled_cells` says.
+    `joint` gives the values of the column that is derived from all features, where there is one, and `errors` those of
+    the error to expect of a regression's rows.
     """
 
     task: str
     columns: tuple[Column, ...]
     cuts: tuple[Cut, ...]
     classes: tuple[str, ...]
+    joint: Joint | None = None
+    errors: ErrorTree | None = None
 
     @cached_property
     def segments(self) -> tuple[str, ...]:
@@ -38,7 +46,7 @@ class Layout:
 
     @cached_property
     def parents(self) -> IntArray:
-        return parents(self.cuts, self.segments)
+        return parents(self.cuts)
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -48,16 +56,22 @@ class Layout:
     def width(self) -> int:
         return self.offsets[-1]
 
-    @property
-    def confidence_cells(self) -> int:
-        """Confidence bins of a labelled profile: those of the column `confidence`, and one for rows without."""
-        return 1 + next((c.bins for c in self.columns if c.name == "confidence"), CONFIDENCE_BINS)
+    @cached_property
+    def strata_column(self) -> int | None:
+        """The column whose bins are the strata of labelled profiles: rows of one are expected to be right alike."""
+        if self.task == "regression":
+            return next((i for i, c in enumerate(self.columns) if c.derive == EXPECTED_ERROR), None)
+        return next((i for i, c in enumerate(self.columns) if c.source == "confidence"), None)
+
+    @cached_property
+    def labelled_cells(self) -> LabelledCells:
+        """What each float of a labelled profile counts."""
+        strata = 0 if self.strata_column is None else self.columns[self.strata_column].bins
+        return LabelledCells(self.task, strata + 1, len(self.classes) + 1)
 
     @property
     def labelled_width(self) -> int:
-        if self.task == "regression":
-            return 5
-        return 2 + 2 * self.confidence_cells + 3 * (len(self.classes) + 1)
+        return self.labelled_cells.width
 
     def column_bins(self, profile: FloatArray, column: int) -> FloatArray:
         """The bins of one column of profiles [..., width]."""
@@ -71,17 +85,31 @@ class Layout:
 
 
 def learn_layout(
-    table: pa.Table, *, cuts: Sequence[Sequence[str]], columns: Mapping[str, str], target: str, task: str
+    table: pa.Table,
+    *,
+    cuts: Sequence[Sequence[str]],
+    columns: Mapping[str, str],
+    target: str,
+    task: str,
+    most_segments: int = MOST_PER_CUT,
 ) -> Layout:
-    """Bins, categories and segments as the rows show them."""
+    """Bins, categories and segments as the rows show them; at most so many segments of one cut, and its tail."""
     found: list[Cut] = []
     first = 1
     for names in cuts:
-        cut = find_cut(table, names, [source_of(table, name, target) for name in names], first)
+        cut = find_cut(table, names, [source_of(table, name, target) for name in names], first, most_segments)
         found.append(cut)
         first = cut.other + 1
+    counted = infer(table, columns, task)
+    joint = learn_joint(counted, table, columns)
+    errors = learn_expected_error(counted, table) if task == "regression" else None
     return Layout(
-        task=task, columns=tuple(infer(table, columns, task)), cuts=tuple(found), classes=_classes(table, task)
+        task=task,
+        columns=(*counted, *(derived[1] for derived in (joint, errors) if derived)),
+        cuts=tuple(found),
+        classes=_classes(table, task),
+        joint=joint[0] if joint else None,
+        errors=errors[0] if errors else None,
     )
 
 
@@ -92,37 +120,27 @@ def _classes(table: pa.Table, task: str) -> tuple[str, ...]:
     values = pa.chunked_array([chunk for c in sources for chunk in text_of(table, c).chunks], pa.string())
     counts = pc.value_counts(pc.drop_null(values)).to_pylist()
     largest = sorted(counts, key=lambda c: (-c["counts"], c["values"]))[:CLASSES]
-    return tuple(sorted(c["values"] for c in largest))
+    return tuple(c["values"] for c in largest)
 
 
 def to_plain(layout: Layout) -> dict[str, Any]:
     """The layout as values that JSON can hold; read back with `from_plain`."""
-    columns = [{**vars(c), "known": sorted(c.known), "words": sorted(c.words)} for c in layout.columns]
-    keep = ("name", "source", "kind", "derive", "edges", "categories", "known", "low", "high", "words")
     return {
         "task": layout.task,
-        "columns": [{k: c[k] for k in keep} for c in columns],
+        "columns": column.to_plain(layout.columns),
         "cuts": [{"names": c.names, "sources": c.sources, "values": c.values, "first": c.first} for c in layout.cuts],
         "classes": layout.classes,
+        "joint": layout.joint.to_plain() if layout.joint else None,
+        "errors": layout.errors.to_plain() if layout.errors else None,
     }
 
 
 def from_plain(data: Mapping[str, Any]) -> Layout:
     """The layout that `to_plain` gave."""
-    columns = tuple(
-        Column(
-            **{
-                **c,
-                "edges": tuple(c["edges"]),
-                "categories": tuple(c["categories"]),
-                "known": frozenset(c["known"]),
-                "words": frozenset(c["words"]),
-            }
-        )
-        for c in data["columns"]
-    )
     cuts = tuple(
         Cut(tuple(c["names"]), tuple(c["sources"]), tuple(tuple(v) for v in c["values"]), c["first"])
         for c in data["cuts"]
     )
-    return Layout(data["task"], columns, cuts, tuple(data["classes"]))
+    joint = Joint.from_plain(data["joint"]) if data.get("joint") else None
+    errors = ErrorTree.from_plain(data["errors"]) if data.get("errors") else None
+    return Layout(data["task"], column.from_plain(data["columns"]), cuts, tuple(data["classes"]), joint, errors)

@@ -1,12 +1,16 @@
 """Profiles: the counts of rows per segment on the baseline's bins. Vectors that add."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from monitors.cells import MARKS, Cells
 from monitors.columns import EXTRA_CELLS
-from monitors.counting import Entry, count
+from monitors.counting import Groups, Rows, count_parts, rows_of
+from monitors.derived import Derived
+from monitors.expected_error import NAME as EXPECTED_ERROR
+from monitors.joint import NAME as JOINT
 from monitors.layouts import Layout
 from monitors.readings import FloatArray
 
@@ -18,7 +22,11 @@ def fold(layout: Layout, table: pa.Table, slice_seconds: int) -> dict[int, Float
     """
     if not table.num_rows:
         return {}
-    return count(layout, table, slice_seconds, layout.width, list(_prediction_entries(layout, table)))
+
+    def counts_of(rows: Rows, every: Sequence[Groups]) -> list[FloatArray]:
+        return _counts(layout, rows_of(table, rows), every)
+
+    return count_parts(layout, table, slice_seconds, layout.width, counts_of)
 
 
 def add(profiles: dict[int, FloatArray], more: Mapping[int, FloatArray]) -> dict[int, FloatArray]:
@@ -28,15 +36,28 @@ def add(profiles: dict[int, FloatArray], more: Mapping[int, FloatArray]) -> dict
     return profiles
 
 
-def _prediction_entries(layout: Layout, table: pa.Table) -> Iterator[Entry]:
-    yield Entry(0)
-    for column, start, end in zip(layout.columns, layout.offsets, layout.offsets[1:], strict=False):
-        cells = column.cells(table)
-        yield Entry(start + cells.bins, where=None if cells.counted.all() else cells.counted)
-        extra = end - EXTRA_CELLS
-        marks = (cells.missing, cells.unseen, cells.out_of_range, cells.wrong_type)
-        yield from (Entry(extra + i, where=mark) for i, mark in enumerate(marks) if mark.any())
-        if column.kind == "number":
-            values = cells.values.astype(np.float64)
-            yield Entry(extra + 4, weight=values)
-            yield Entry(extra + 5, weight=values * values)
+def _counts(layout: Layout, table: pa.Table, every: Sequence[Groups]) -> list[FloatArray]:
+    found = [np.zeros((len(groups), layout.width)) for groups in every]
+    for groups, counts in zip(every, found, strict=True):
+        counts[:, 0] = np.diff(groups.begins, append=table.num_rows)
+    spans = zip(layout.columns, layout.offsets, layout.offsets[1:], strict=False)
+    for (column, begin, end), cells in zip(spans, _cells(layout, table), strict=True):
+        codes, marks = int(cells.codes.max()) + 1, end - EXTRA_CELLS + MARKS
+        for groups, counts in zip(every, found, strict=True):
+            counts[:, begin:marks] = groups.tally(cells.codes, codes) @ cells.adds[:codes]
+            if column.kind == "number":
+                counts[:, marks:end] = groups.moments(cells.values)
+    return found
+
+
+def _cells(layout: Layout, table: pa.Table) -> Iterator[Cells]:
+    """The cells of each column in turn; those of the derived ones, which are last, come from all others."""
+    read: dict[str, Derived] = {}
+    others: dict[str, Cells] = {}
+    derived = {JOINT: layout.joint, EXPECTED_ERROR: layout.errors}
+    for column in layout.columns:
+        source = derived.get(column.derive)
+        cells = source.cells(column, others) if source else column.cells(table, read)
+        if layout.joint or layout.errors:
+            others[column.name] = cells
+        yield cells

@@ -17,15 +17,19 @@ FAULT_KINDS = ("missing", "unseen", "out_of_range", "type")
 class DriftReadings:
     """Change of the inputs and outputs: S segments x C columns.
 
-    `size` is the named statistic with the part expected from sampling taken off, `uncorrected` is the statistic as
-    Evidently defines it. Both belong to the window with the strongest evidence, which began at `window_start`
-    (datetime64[s], NaT where nothing was read). Entries that could not be read are NaN.
+    `size` is the named statistic with the part expected from sampling taken off, `uncorrected` the statistic as
+    Evidently defines it. Both are of the window that shows the change best, which holds `rows`. `window_start`
+    (datetime64[s], NaT where nothing was read) is when the window with the strongest evidence began, about when the
+    change did. `borrowed` says how many rows' worth of its parent's shares the baseline of a thin segment leans on.
+    Entries that could not be read are NaN.
     """
 
     columns: tuple[str, ...]
     statistics: tuple[str, ...]
     size: FloatArray
     uncorrected: FloatArray
+    rows: FloatArray
+    borrowed: FloatArray
     evidence_ln: FloatArray
     window_start: TimeArray
     segment_evidence_ln: FloatArray
@@ -48,13 +52,28 @@ class QualityReadings:
 
 
 @dataclass(frozen=True, eq=False)
+class LabelShift:
+    """Shares of the labels, K `classes`: `now` as the predictions tell, and in the `baseline`.
+
+    `now` is NaN where it cannot be told, and `problem` says why.
+    """
+
+    classes: tuple[str, ...]
+    now: FloatArray
+    baseline: FloatArray
+    problem: str
+
+
+@dataclass(frozen=True, eq=False)
 class PerformanceReadings:
     """How well the model does, S segments.
 
     With labels: `value` of the `metric` in the strongest window against `expected`, `drop` = expected - value (for
     errors like mae: the relative rise), one-sided `evidence_ln` that it is worse, `labelled` rows in that window,
-    `labelled_since_change` rows with a label since `window_start`.
-    Without labels: `estimate` of the metric now and `estimated_drop` against the baseline's.
+    `labelled_since_change` rows with a label since `window_start`. The drop is `covariate_part` (other rows came) plus
+    `concept_part` (the same rows have other labels).
+    Without labels: `estimate` of the metric now and `estimated_drop` against the baseline's, and for "all" the
+    `label_shift`.
     """
 
     metric: str
@@ -65,8 +84,11 @@ class PerformanceReadings:
     evidence_ln: FloatArray
     window_start: TimeArray
     labelled_since_change: IntArray
+    covariate_part: FloatArray
+    concept_part: FloatArray
     estimate: FloatArray
     estimated_drop: FloatArray
+    label_shift: LabelShift | None
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,28 @@
 """Segments: named slices of traffic, cut by features, tags or the prediction."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
+from json import dumps
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitors.readings import IntArray
+from monitors.values import text_of as text_of  # noqa: PLC0414  others take it from here
 
 ALL = "all"
 OTHER = "other"
+MISSING = "missing"
 MOST_PER_CUT = 50
 """Segments of one cut that are named; the tail goes to `other`."""
+
+_PLAIN = re.compile(r'[^",=\\\x00-\x1f]+')
+
+Encoded = Mapping[str, tuple[IntArray, list[str]]]
+"""Columns as codes [n] and the text of each code, by source."""
 
 
 @dataclass(frozen=True)
@@ -20,98 +30,126 @@ class Cut:
     """One way to cut traffic: the columns by name and by source, and the values that have a segment of their own.
 
     `values` are the segments' value tuples; `first` is the index of this cut's first segment, and the cut's `other`
-    segment follows its last value.
+    segment follows its last value. Values are as `text_of` spells them, so at most a few hundred bytes long.
     """
 
     names: tuple[str, ...]
     sources: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
     first: int
-    index: Mapping[tuple[str, ...], int] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        places = {value: self.first + i for i, value in enumerate(self.values)}
-        object.__setattr__(self, "index", places)
 
     @property
     def other(self) -> int:
         return self.first + len(self.values)
 
+    @property
+    def size(self) -> int:
+        """How many segments it has, `other` included."""
+        return len(self.values) + 1
+
+    def conditions(self) -> list[tuple[str, ...]]:
+        """What each segment demands, `channel=web`, and last what the tail is called."""
+        named = [
+            tuple(f"{_said(n)}={_said(v)}" for n, v in zip(self.names, value, strict=True)) for value in self.values
+        ]
+        return [*named, tuple(f"{_said(n)}={OTHER}" for n in self.names)]
+
     def segment_names(self) -> list[str]:
-        """`intent=returns,channel=web`, …, and last the tail."""
-        named = [",".join(f"{n}={v}" for n, v in zip(self.names, value, strict=True)) for value in self.values]
-        return [*named, ",".join(f"{n}={OTHER}" for n in self.names)]
+        """`intent=returns,channel=web`, …, and last the tail, `intent=other,channel=other`.
+
+        No two are the same: what would read as something else is quoted as in JSON, like a value with a comma, or one
+        that is itself `other`.
+        """
+        return [",".join(conditions) for conditions in self.conditions()]
+
+    @cached_property
+    def steps(self) -> list[tuple[dict[str, int], IntArray]]:
+        """For each source the number of each value, and where it leads [states, values + 1].
+
+        A state is a beginning of the value tuples, the last one stands for all others; at the end states are segments.
+        """
+        found = []
+        beginnings: list[tuple[str, ...]] = [()]
+        for depth in range(1, len(self.sources) + 1):
+            longer = list(dict.fromkeys(value[:depth] for value in self.values))
+            numbers = {word: i for i, word in enumerate(dict.fromkeys(value[-1] for value in longer))}
+            leads = np.full((len(beginnings) + 1, len(numbers) + 1), len(longer), dtype=np.int64)
+            places = {beginning: i for i, beginning in enumerate(beginnings)}
+            for i, value in enumerate(longer):
+                leads[places[value[:-1]], numbers[value[-1]]] = i
+            found.append((numbers, leads))
+            beginnings = longer
+        return found
 
 
-def text_of(table: pa.Table, source: str) -> pa.ChunkedArray:
-    """A column as strings for cutting; a column that is not there is all null."""
-    if source not in table.column_names:
-        return pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
-    column = table.column(source)
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
-    if pa.types.is_integer(column.type):
-        column = pc.cast(column, pa.float64())
-    return pc.cast(column, pa.string())
+def _said(text: str) -> str:
+    """A name or value as part of a segment's name."""
+    return text if _PLAIN.fullmatch(text) and text != OTHER else dumps(text, ensure_ascii=False)
+
+
+def encode(table: pa.Table, source: str) -> tuple[IntArray, list[str]]:
+    """A column as codes [n], and the text of each code. A missing value reads `missing`."""
+    encoded = pc.dictionary_encode(text_of(table, source)).combine_chunks()
+    words = encoded.dictionary.to_pylist()
+    if not encoded.null_count:
+        return encoded.indices.to_numpy(), words
+    if MISSING not in words:
+        words.append(MISSING)
+    return encoded.indices.fill_null(words.index(MISSING)).to_numpy(), words
 
 
 def value_tuples(table: pa.Table, sources: Sequence[str]) -> tuple[list[tuple[str, ...]], IntArray]:
     """The distinct value tuples of the rows, and for each row the place of its tuple. A missing value is `missing`."""
+    columns = [encode(table, source) for source in sources]
     codes = np.zeros(table.num_rows, dtype=np.int64)
-    dictionaries = []
-    for source in sources:
-        encoded = pc.dictionary_encode(pc.fill_null(text_of(table, source), "missing")).combine_chunks()
-        words = encoded.dictionary.to_pylist()
-        codes = codes * max(len(words), 1) + encoded.indices.to_numpy()
-        dictionaries.append(words)
-    distinct, places = np.unique(codes, return_inverse=True)
-    tuples = []
-    for code in distinct.tolist():
-        value: list[str] = []
-        rest = code
-        for words in reversed(dictionaries):
-            rest, at = divmod(rest, len(words))
-            value.append(words[at])
-        tuples.append(tuple(reversed(value)))
-    return tuples, places.astype(np.int64)
+    tuples: list[tuple[str, ...]] = [()]
+    for column, words in columns:
+        distinct, codes = np.unique(codes * max(len(words), 1) + column, return_inverse=True)
+        tuples = [(*tuples[code // len(words)], words[code % len(words)]) for code in distinct.tolist()]
+    return tuples, codes.astype(np.int64)
 
 
-def find_cut(table: pa.Table, names: Sequence[str], sources: Sequence[str], first: int) -> Cut:
-    """The cut's segments as the baseline rows show them, the largest first, at most `MOST_PER_CUT`."""
+def find_cut(
+    table: pa.Table, names: Sequence[str], sources: Sequence[str], first: int, most: int = MOST_PER_CUT
+) -> Cut:
+    """The cut's segments as the baseline rows show them, the largest first, at most `most`; the tail is `other`."""
     tuples, places = value_tuples(table, sources)
     counts = np.bincount(places, minlength=len(tuples))
-    largest = sorted(range(len(tuples)), key=lambda i: (-int(counts[i]), tuples[i]))[:MOST_PER_CUT]
+    largest = sorted(range(len(tuples)), key=lambda i: (-int(counts[i]), tuples[i]))[:most]
     return Cut(tuple(names), tuple(sources), tuple(sorted(tuples[i] for i in largest)), first)
 
 
 def assign(table: pa.Table, cut: Cut) -> IntArray:
     """Index of each row's segment in this cut."""
-    tuples, places = value_tuples(table, cut.sources)
-    numbers = np.asarray([cut.index.get(value, cut.other) for value in tuples], dtype=np.int64)
-    return numbers[places] if len(tuples) else places
+    return place({source: encode(table, source) for source in cut.sources}, cut)
 
 
-def new_values(table: pa.Table, cut: Cut) -> dict[tuple[str, ...], int]:
-    """Values of this cut without a segment of their own in the baseline, with their rows."""
-    tuples, places = value_tuples(table, cut.sources)
-    counts = np.bincount(places, minlength=len(tuples))
-    return {value: int(n) for value, n in zip(tuples, counts, strict=True) if value not in cut.index}
+def place(columns: Encoded, cut: Cut) -> IntArray:
+    """Index of each row's segment in this cut, from columns that are encoded already."""
+    state = np.zeros(1, dtype=np.int64)
+    for source, (numbers, leads) in zip(cut.sources, cut.steps, strict=True):
+        codes, words = columns[source]
+        found = np.asarray([numbers.get(word, len(numbers)) for word in words], dtype=np.int64)
+        state = leads.ravel().take(state * leads.shape[1] + found.take(codes))
+    return np.asarray(cut.first + state)
 
 
-def parents(cuts: Sequence[Cut], segments: Sequence[str]) -> IntArray:
+def parents(cuts: Sequence[Cut]) -> IntArray:
     """Index of each segment's parent: the segment with one condition less, where it is cut, otherwise `all`.
+
+    A parent holds all rows of its children. So the parent of a tail is `all`: a pair of values without a segment of its
+    own may be made of two that have one.
 
     >>> a = Cut(("intent",), ("prediction",), (("fit",), ("returns",)), 1)
     >>> b = Cut(("intent", "channel"), ("prediction", "tag_channel"), (("fit", "web"),), 4)
-    >>> parents([a, b], [ALL, *a.segment_names(), *b.segment_names()]).tolist()
-    [-1, 0, 0, 0, 1, 3]
+    >>> parents([a, b]).tolist()
+    [-1, 0, 0, 0, 1, 0]
     """
-    places = {name: i for i, name in enumerate(segments)}
-    found = np.zeros(len(segments), dtype=np.int64)
+    named = {frozenset(conditions): cut.first + i for cut in cuts for i, conditions in enumerate(cut.conditions()[:-1])}
+    found = np.zeros(1 + sum(cut.size for cut in cuts), dtype=np.int64)
     found[0] = -1
     for cut in cuts:
-        for at, name in enumerate(cut.segment_names(), start=cut.first):
-            conditions = name.split(",")
-            shorter = (",".join(conditions[:i] + conditions[i + 1 :]) for i in reversed(range(len(conditions))))
-            found[at] = next((places[s] for s in shorter if s in places), 0)
+        for at, conditions in enumerate(cut.conditions()[:-1], start=cut.first):
+            shorter = (frozenset(conditions) - {condition} for condition in reversed(conditions))
+            found[at] = next((named[some] for some in shorter if some in named), 0)
     return found

@@ -43,6 +43,16 @@ def ladder(slices: int) -> tuple[int, ...]:
     return (*rungs, min(slices, LONGEST)) if slices else ()
 
 
+def hours_of(starts: Iterable[int], hours: int) -> IntArray:
+    """Place of each slice in a season of `hours`: 24 (hour of day, UTC), 168 (hour of week), 0 (none: all at 0).
+
+    >>> hours_of([0, 3600, 24 * 3600], 24).tolist()
+    [0, 1, 0]
+    """
+    at = np.asarray(list(starts), dtype=np.int64) // 3600
+    return at % hours if hours else at * 0
+
+
 def as_time(starts: Iterable[int]) -> TimeArray:
     """Unix seconds as datetime64[s]."""
     return np.asarray(list(starts), dtype="int64").astype("datetime64[s]")

@@ -1,141 +1,161 @@
-"""Statistics of change between two vectors of counts, for any number of vectors at once.
+"""Statistics of change between shares of the same bins, named and defined as Evidently 0.7 names and defines them.
 
-Each takes the current counts and the baseline's counts [..., B] and gives one value [...]. `expected` says how large
-the value is when nothing changed, so that it can be taken off.
+Each takes a `Pair` of shares [..., B] and gives one value [...], for any number of columns at once. Of plain shares the
+value is Evidently's on these bins; of smoothed ones it is what `corrected` takes the part of sampling from.
 """
 
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtri
 
+from monitors.corrections import corrected
 from monitors.readings import FloatArray
+from monitors.shares import Pair, nonzero, normal_scores, smoothed_shares, total
 
+__all__ = ["FORMULAS", "ORDERED", "RAW", "STATISTICS", "corrected", "every", "normal_scores", "smoothed_shares"]
+
+Formula = Callable[[Pair], FloatArray]
 Statistic = Callable[[FloatArray, FloatArray], FloatArray]
-NOISE_OF_SQUARE_ROOT = float(np.sqrt(2 / np.pi))
-_MEAN_OF_KOLMOGOROV = float(np.sqrt(np.pi / 2) * np.log(2))
+
+SMALLEST_SPREAD = 0.001
 
 
-def smoothed_shares(counts: FloatArray) -> FloatArray:
-    """Shares of counts [..., B] with half a row added to every bin, so that none is zero."""
-    added = counts + 0.5
-    return np.asarray(added / added.sum(axis=-1, keepdims=True))
-
-
-def psi(current: FloatArray, baseline: FloatArray) -> FloatArray:
-    """Population stability index: sum of (p - q) ln(p / q).
+def psi(pair: Pair) -> FloatArray:
+    """Population stability index: sum of (p - q) ln(p / q), p now and q before, zeros filled.
 
     Under .1 is usually called small, over .25 large. Source: Siddiqi, Credit Risk Scorecards, 2006.
 
     >>> import numpy as np
-    >>> round(float(psi(np.array([30.0, 70.0]), np.array([500.0, 500.0]))), 3)
-    0.166
+    >>> round(float(psi(Pair(np.array([0.3, 0.7]), np.array([0.5, 0.5])))), 3)
+    0.169
     """
-    p, q = smoothed_shares(current), smoothed_shares(baseline)
-    return np.asarray(((p - q) * np.log(p / q)).sum(axis=-1))
+    filled = pair.filled
+    return total(filled.gap * filled.ln_ratio)
 
 
-def kl_div(current: FloatArray, baseline: FloatArray) -> FloatArray:
-    """Kullback-Leibler divergence from the baseline, in nats: sum of p ln(p / q).
+def kl_div(pair: Pair) -> FloatArray:
+    """Kullback-Leibler divergence of the baseline from now, in nats: sum of q ln(q / p), zeros filled.
 
-    0 means equal; it grows without bound. Source: Kullback & Leibler, 1951.
+    0 means equal; it grows without bound, and most where a value of the baseline is gone. Source: Kullback & Leibler,
+    1951; Evidently's direction, which is not the usual one.
 
     >>> import numpy as np
-    >>> round(float(kl_div(np.array([30.0, 70.0]), np.array([500.0, 500.0]))), 3)
-    0.081
+    >>> round(float(kl_div(Pair(np.array([0.3, 0.7]), np.array([0.5, 0.5])))), 3)
+    0.087
     """
-    p, q = smoothed_shares(current), smoothed_shares(baseline)
-    return np.asarray((p * np.log(p / q)).sum(axis=-1))
+    filled = pair.filled
+    now, before = total(filled.now), total(filled.before)  # filled shares add up to more than 1
+    return np.asarray(np.log(now / before) - total(filled.before * filled.ln_ratio) / before)
 
 
-def jensenshannon(current: FloatArray, baseline: FloatArray) -> FloatArray:
+def jensenshannon(pair: Pair) -> FloatArray:
     """Jensen-Shannon distance with natural logarithm: sqrt of the mean divergence of both from their middle.
 
     Between 0 (equal) and sqrt(ln 2) = .833 (nothing in common). Source: Lin, 1991; Endres & Schindelin, 2003.
 
     >>> import numpy as np
-    >>> round(float(jensenshannon(np.array([30.0, 70.0]), np.array([500.0, 500.0]))), 3)
-    0.143
+    >>> round(float(jensenshannon(Pair(np.array([0.3, 0.7]), np.array([0.5, 0.5])))), 3)
+    0.145
     """
-    p, q = smoothed_shares(current), smoothed_shares(baseline)
-    middle = (p + q) / 2
-    divergence = (p * np.log(p / middle) + q * np.log(q / middle)).sum(axis=-1) / 2
+    ln_middle = np.log(nonzero((pair.now + pair.before) / 2))
+    divergence = total(pair.now * (pair.ln_now - ln_middle) + pair.before * (pair.ln_before - ln_middle)) / 2
     return np.asarray(np.sqrt(np.maximum(divergence, 0)))
 
 
-def hellinger(current: FloatArray, baseline: FloatArray) -> FloatArray:
-    """Hellinger distance: sqrt of 1 minus the sum of sqrt(p q). Between 0 and 1. Source: Hellinger, 1909.
+def hellinger(pair: Pair) -> FloatArray:
+    """Hellinger distance: sqrt of 1 minus the sum of sqrt(p q), which is half the sum of (sqrt p - sqrt q)^2.
+
+    Between 0 (equal) and 1 (nothing in common). Source: Hellinger, 1909.
 
     >>> import numpy as np
-    >>> round(float(hellinger(np.array([30.0, 70.0]), np.array([500.0, 500.0]))), 3)
-    0.144
+    >>> round(float(hellinger(Pair(np.array([0.3, 0.7]), np.array([0.5, 0.5])))), 3)
+    0.145
     """
-    p, q = smoothed_shares(current), smoothed_shares(baseline)
-    return np.asarray(np.sqrt(np.maximum(1 - np.sqrt(p * q).sum(axis=-1), 0)))
+    return np.asarray(np.sqrt(total((np.sqrt(pair.now) - np.sqrt(pair.before)) ** 2) / 2))
 
 
-def tvd(current: FloatArray, baseline: FloatArray) -> FloatArray:
+def tvd(pair: Pair) -> FloatArray:
     """Total variation distance: half the sum of |p - q|; the share of rows that moved. Between 0 and 1.
 
     Source: Levin, Peres & Wilmer, Markov Chains and Mixing Times, 2009, chapter 4.
 
     >>> import numpy as np
-    >>> round(float(tvd(np.array([30.0, 70.0]), np.array([500.0, 500.0]))), 2)
+    >>> round(float(tvd(Pair(np.array([0.3, 0.7]), np.array([0.5, 0.5])))), 2)
     0.2
     """
-    return np.asarray(np.abs(smoothed_shares(current) - smoothed_shares(baseline)).sum(axis=-1) / 2)
+    return total(np.abs(pair.gap)) / 2
 
 
-def ks(current: FloatArray, baseline: FloatArray) -> FloatArray:
+def ks(pair: Pair) -> FloatArray:
     """Kolmogorov-Smirnov distance on the bins: the largest |F - G|. Between 0 and 1; needs ordered bins.
 
-    Source: Smirnov, 1948. On bins it is a lower bound of the distance between the rows themselves.
+    .2 says that a fifth of the rows moved past some value. On bins it is a lower bound of the distance between the
+    rows themselves. Source: Smirnov, 1948.
 
     >>> import numpy as np
-    >>> round(float(ks(np.array([30.0, 70.0]), np.array([500.0, 500.0]))), 2)
+    >>> round(float(ks(Pair(np.array([0.3, 0.7]), np.array([0.5, 0.5])))), 2)
     0.2
     """
-    steps = np.cumsum(smoothed_shares(current) - smoothed_shares(baseline), axis=-1)
-    return np.asarray(np.abs(steps).max(axis=-1))
+    return np.asarray(pair.climb.max(axis=-1))
 
 
-def chisquare(current: FloatArray, baseline: FloatArray) -> FloatArray:
-    """Pearson's chi-square per row: sum of (p - q)^2 / q. 0 means equal; .1 is a small effect, .5 a large one.
+def chisquare(pair: Pair) -> FloatArray:
+    """Pearson's chi-square per row: sum of (p - q)^2 / q, a zero of q filled. .1 is a small effect, .5 a large one.
 
     The size, not the p-value: a p-value shrinks with the rows and flags differences too small to matter.
     Source: Pearson, 1900; Cohen's w is its square root (1988).
 
     >>> import numpy as np
-    >>> round(float(chisquare(np.array([30.0, 70.0]), np.array([500.0, 500.0]))), 3)
-    0.157
+    >>> round(float(chisquare(Pair(np.array([0.3, 0.7]), np.array([0.5, 0.5])))), 3)
+    0.16
     """
-    p, q = smoothed_shares(current), smoothed_shares(baseline)
-    return np.asarray(((p - q) ** 2 / q).sum(axis=-1))
+    return total(pair.gap**2 / nonzero(pair.filled.before))
 
 
-def wasserstein(current: FloatArray, baseline: FloatArray) -> FloatArray:
-    """Wasserstein distance in standard deviations, on the normal scores of the baseline's bins: integral of |F - G|.
+def g_test(pair: Pair) -> FloatArray:
+    """Likelihood ratio per row, G / 2n: sum of p ln(p / q), in nats, a zero of q filled.
+
+    The mean surprise of a row now to whoever expected the baseline: 0 means equal, .05 is a small effect, .25 a large
+    one (half of chi-square, for small changes). The size, not the p-value. Source: Wilks, 1938; Sokal & Rohlf, 1981.
+
+    >>> import numpy as np
+    >>> round(float(g_test(Pair(np.array([0.3, 0.7]), np.array([0.5, 0.5])))), 3)
+    0.082
+    """
+    return total(pair.now * pair.filled.ln_ratio)
+
+
+def wasserstein(pair: Pair) -> FloatArray:
+    """Wasserstein distance in standard deviations of the baseline: integral of |F - G| over the bins' positions.
 
     .1 is a shift of a tenth of a standard deviation; needs ordered bins. Source: Vallender, 1974.
 
     >>> import numpy as np
-    >>> round(float(wasserstein(np.array([10.0, 20, 30, 40]), np.array([250.0, 250, 250, 250]))), 2)
-    0.44
+    >>> round(float(wasserstein(Pair(np.array([0.1, 0.2, 0.3, 0.4]), np.full(4, 0.25)))), 2)
+    0.45
+    >>> float(wasserstein(Pair(np.array([0.0, 1.0]), np.array([0.5, 0.5]), scores=np.array([10.0, 30.0]))))
+    1.0
     """
-    gaps = np.abs(np.cumsum(smoothed_shares(current) - smoothed_shares(baseline), axis=-1))[..., :-1]
-    return np.asarray((gaps * np.diff(normal_scores(smoothed_shares(baseline)), axis=-1)).sum(axis=-1))
+    moved = total(pair.climb[..., :-1] * np.diff(pair.positions, axis=-1))
+    mean = total(pair.before * pair.positions)
+    variance = total(pair.before * (pair.positions - mean[..., None]) ** 2)
+    return np.asarray(moved / np.maximum(np.sqrt(variance), SMALLEST_SPREAD))
 
 
-def normal_scores(shares: FloatArray) -> FloatArray:
-    """Standardised normal scores of the mid-ranks of ordered bins: mean 0 and variance 1 under `shares` [..., B]."""
-    middle = np.cumsum(shares, axis=-1) - shares / 2
-    scores = ndtri(np.clip(middle, 1e-9, 1 - 1e-9))
-    scores = scores - (shares * scores).sum(axis=-1, keepdims=True)
-    spread = np.sqrt((shares * scores**2).sum(axis=-1, keepdims=True))
-    return np.asarray(scores / np.maximum(spread, 1e-12))
+def missing_share(missing: FloatArray, rows: FloatArray) -> FloatArray:
+    """Share of the rows that have no value in a column; NaN without rows. Source: Evidently's MissingValueCount.
+
+    Less the baseline's share it needs no correction: two shares of one source differ by 0 on average, however few
+    rows they are of.
+
+    >>> import numpy as np
+    >>> float(missing_share(np.array(5.0), np.array(100.0)))
+    0.05
+    """
+    return np.asarray(missing / np.where(rows > 0, rows, np.nan))
 
 
-STATISTICS: dict[str, Statistic] = {
+FORMULAS: dict[str, Formula] = {
     "psi": psi,
     "kl_div": kl_div,
     "jensenshannon": jensenshannon,
@@ -143,31 +163,24 @@ STATISTICS: dict[str, Statistic] = {
     "TVD": tvd,
     "ks": ks,
     "chisquare": chisquare,
+    "g_test": g_test,
     "wasserstein": wasserstein,
 }
 ORDERED = frozenset({"ks", "wasserstein"})
 """Statistics that need ordered bins; on categories they are read as TVD."""
 
 
-def corrected(name: str, value: FloatArray, noise: FloatArray, shares: FloatArray) -> FloatArray:
-    """A statistic with the part taken off that sampling and the usual wobble alone would give; never below 0.
+def every(pair: Pair) -> dict[str, FloatArray]:
+    """All statistics of one pair, which share what they need."""
+    return {name: formula(pair) for name, formula in FORMULAS.items()}
 
-    `noise` [...] is the variance of a share in units of p(1 - p): (1 + (n - 1) / kappa) / n + 1 / M; `shares` [..., B]
-    are the baseline's. Squared distances lose their expectation (B - 1) noise / 8; distances of order one lose the mean
-    of a normal or of Kolmogorov's distribution.
-    """
-    freedom = np.maximum((shares > 0).sum(axis=-1) - 1, 0)
-    if name in ("jensenshannon", "hellinger"):
-        return np.asarray(np.sqrt(np.maximum(value**2 - freedom * noise / 8, 0)))
-    if name == "ks":
-        return np.asarray(np.maximum(value - _MEAN_OF_KOLMOGOROV * np.sqrt(noise), 0))
-    if name == "TVD":
-        deviation = np.sqrt(shares * (1 - shares)).sum(axis=-1) / 2
-        return np.asarray(np.maximum(value - NOISE_OF_SQUARE_ROOT * deviation * np.sqrt(noise), 0))
-    if name == "wasserstein":
-        below = np.cumsum(shares, axis=-1)[..., :-1]
-        widths = np.diff(normal_scores(shares), axis=-1)
-        deviation = (np.sqrt(np.maximum(below * (1 - below), 0)) * widths).sum(axis=-1)
-        return np.asarray(np.maximum(value - NOISE_OF_SQUARE_ROOT * deviation * np.sqrt(noise), 0))
-    share_of_noise = {"psi": 1.0, "chisquare": 1.0, "kl_div": 0.5}[name]
-    return np.asarray(np.maximum(value - share_of_noise * freedom * noise, 0))
+
+def _of(shares: Callable[[FloatArray, FloatArray], Pair], formula: Formula) -> Statistic:
+    return lambda current, baseline: formula(shares(current, baseline))
+
+
+RAW: dict[str, Statistic] = {name: _of(Pair.plain, formula) for name, formula in FORMULAS.items()}
+"""Statistics of two vectors of counts [..., B] as Evidently defines them: what is shown as `uncorrected`."""
+
+STATISTICS: dict[str, Statistic] = {name: _of(Pair.smoothed, formula) for name, formula in FORMULAS.items()}
+"""The same of smoothed shares: what `corrected` takes the part of sampling from."""

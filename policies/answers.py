@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from monitors.readings import IntArray, Readings
-from policies.assessment import MIN_BASELINE_ROWS, MIN_LABELLED, MIN_ROWS, Assessment
+from policies.assessment import MIN_LABELLED, MIN_ROWS, Assessment
 from policies.decision import Reason
 from policies.policy import Policy
 from policies.triggers import Case
@@ -52,14 +52,11 @@ def answer_segment(case: Case, at: int, policy: Policy, readings: Readings, asse
 def answer_rows(readings: Readings, assessment: Assessment, at: int) -> Reason:
     """Whether the rows of a segment are too few for its inputs to tell anything."""
     rows, baseline = int(readings.rows[at]), int(readings.baseline_rows[at])
-    small_baseline = baseline < MIN_BASELINE_ROWS
-    observed, limit = (baseline, MIN_BASELINE_ROWS) if small_baseline else (rows, MIN_ROWS)
-    text = (
-        f"{readings.segments[at]}: {rows} rows in the longest window ({MIN_ROWS} needed), "
-        f"{baseline} in the baseline ({MIN_BASELINE_ROWS} needed)"
-    )
+    is_unread = bool(np.isnan(readings.drift.segment_evidence_ln[at]))
+    text = f"{readings.segments[at]}: {rows} rows in the longest window ({MIN_ROWS} needed), {baseline} in the baseline"
+    text += ", where no column can be read" if is_unread and rows else ""
     met = bool(assessment.insufficient[at])
-    return Reason("insufficient_rows", met, readings.segments[at], None, float(observed), float(limit), text)
+    return Reason("insufficient_rows", met, readings.segments[at], None, float(rows), float(MIN_ROWS), text)
 
 
 def finite(value: float) -> float | None:

@@ -10,7 +10,6 @@ from policies.bars import BoolArray, e_bh_bar, ln_threshold
 from policies.policy import Policy
 
 MIN_ROWS = 200  # fewer rows in the longest window say too little about a distribution
-MIN_BASELINE_ROWS = 500
 MIN_LABELLED = 30  # fewer labels say too little about performance
 
 
@@ -76,7 +75,7 @@ def assess(policy: Policy, readings: Readings, now: datetime, *, heed_silences: 
         performance=_check_performance(policy, readings, silent, threshold),
         quality=_check_quality(policy, readings, silent, hidden_quality, threshold),
         silent=silent,
-        insufficient=((readings.rows < MIN_ROWS) | (readings.baseline_rows < MIN_BASELINE_ROWS)) & ~blind,
+        insufficient=((readings.rows < MIN_ROWS) | np.isnan(readings.drift.segment_evidence_ln)) & ~blind,
         blind=blind,
     )
 

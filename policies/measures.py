@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from fnmatch import fnmatchcase
 
+from monitors.scores import METRICS
 from policies.kinds import boolean, number, one_of, share, span, text
 from policies.shapes import Part, Shorthand, Table, about
 
-STATISTICS = ("psi", "jensenshannon", "wasserstein", "ks", "chisquare", "hellinger", "kl_div", "TVD")
+STATISTICS = ("psi", "jensenshannon", "wasserstein", "ks", "chisquare", "g_test", "hellinger", "kl_div", "TVD")
 COLUMN_KINDS = ("number", "category", "boolean", "time", "text", "embedding", "tag", "ignore")
 SUCCESS_METRICS = {"classification": ("accuracy", "macro_f1"), "regression": ("mae", "rmse")}
-# What evidence is defined for: errors counted row by row.
-PERFORMANCE_METRICS = {"classification": "accuracy", "regression": "mae"}
+PERFORMANCE_METRICS = {
+    task: tuple(name for name, metric in METRICS.items() if metric.task == task) for task in SUCCESS_METRICS
+}
 
 COLUMN_NAME = text("the name of a column")
 _STATISTIC = one_of(*STATISTICS)
@@ -64,7 +66,7 @@ class Window:
         default="none",
         metadata=about(
             one_of("none", "hour_of_day", "hour_of_week"),
-            "Compare with the baseline of the same hour; needs a baseline of four weeks.",
+            "Compare with the same hours of the baseline; hour_of_day needs two weeks of it, hour_of_week four.",
         ),
     )
     lateness: timedelta = field(
@@ -123,13 +125,15 @@ class Performance:
     metric: str = field(
         default="",
         metadata=about(
-            one_of(*PERFORMANCE_METRICS.values()),
+            one_of(*(name for names in PERFORMANCE_METRICS.values() for name in names)),
             "What is watched with labels; accuracy, or mae for a regression, where not given.",
         ),
     )
     max_drop: float = field(
         default=0.03,
-        metadata=about(share(), "The smallest loss of interest: points of accuracy, or the relative rise of an error."),
+        metadata=about(
+            share(), "The smallest loss of interest: points of a score like accuracy, or the relative rise of an error."
+        ),
     )
     estimate: bool = field(default=True, metadata=about(boolean(), "Estimate the metric where labels are missing."))
 

@@ -195,13 +195,14 @@ class Policy:
             settled = replace(self.task, success_metric=SUCCESS_METRICS[self.task.kind][0])
             object.__setattr__(self, "task", settled)
         if not self.performance.metric:
-            settled_performance = replace(self.performance, metric=PERFORMANCE_METRICS[self.task.kind])
+            settled_performance = replace(self.performance, metric=PERFORMANCE_METRICS[self.task.kind][0])
             object.__setattr__(self, "performance", settled_performance)
 
     def problems(self) -> Iterable[tuple[tuple[str, ...], str]]:
         """Keys that are at odds with each other."""
-        expected = PERFORMANCE_METRICS[self.task.kind]
-        if self.performance.metric != expected:
+        allowed = PERFORMANCE_METRICS[self.task.kind]
+        if self.performance.metric not in allowed:
+            expected = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
             message = f"for a {self.task.kind} expected {expected}, saw {self.performance.metric}"
             yield ("performance", "metric"), message
         if not self.performance.estimate and any(getattr(trigger, "also", None) for trigger in self.retrain.when):

@@ -6,9 +6,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 from pyarrow import parquet
 
-from service import evidence_report
+from service import evidence_report, together
 from service.house import House
 from service.records import DecisionRecord
 from service.training.references import reference_file
@@ -33,7 +34,11 @@ class Reports:
 
     def ask(self, house: House, decision: DecisionRecord) -> None:
         """Begin the report of a decision. No report is worth stopping a retraining for: what fails is logged."""
-        folder = _prepare(house, decision)
+        try:
+            folder = _prepare(house, decision)
+        except Exception:  # noqa: BLE001  whatever it is, the decision is taken
+            _log.exception("no evidence report for %s", decision.id)
+            return
         if folder is not None:
             self._asked.append(self._queue.submit(self._make, folder))
 
@@ -65,13 +70,28 @@ def _prepare(house: House, decision: DecisionRecord) -> Path | None:
         return None
     since = decision.change_started or decision.at - _WINDOW
     until = decision.at + timedelta(days=1)
+    before = parquet.read_table(reference)
     current = house.archive.predictions(decision.model, since.astimezone(UTC), until, version=decision.version)
     policy = house.policies.policy(decision.model)
     kinds, statistic = (policy.column_kinds(), policy.drift.statistic) if policy else ({}, "psi")
     folder = folder_of(house.settings.data_dir, decision.id)
     try:
-        evidence_report.prepare(folder, parquet.read_table(reference), current, kinds, statistic=statistic)
+        evidence_report.prepare(folder, before, current, kinds, statistic=statistic)
     except evidence_report.NothingToShow as error:
         _log.warning("no evidence report for %s: %s", decision.id, error)
         return None
+    _prepare_together(house, decision, before, current)
     return folder
+
+
+def _prepare_together(house: House, decision: DecisionRecord, before: pa.Table, now: pa.Table) -> None:
+    baseline, policy = house.ledger.baseline(decision.model, decision.version), house.policies.policy(decision.model)
+    if baseline is None:
+        return
+    names = [column.name for column in baseline.layout.columns]
+    ignored = [name for name in names if policy and policy.drift_rule(name).ignore]
+    folder = folder_of(house.settings.data_dir, decision.id)
+    try:
+        together.prepare(folder, baseline, before, now, decision.triggers, ignored)
+    except Exception:  # noqa: BLE001  whatever it is, the report is worth having without
+        _log.exception("which columns together made %s will not be known", decision.id)

@@ -4,11 +4,14 @@ This is the only door to Evidently, which takes seconds to import and about one 
 needs to a folder, `start` runs it as a child process, away from the request path and at a low priority.
 
 In the folder: `reference.parquet`, `current.parquet`, `columns.json` (from `prepare`); `report.html`, `report.json`
-(from `run`, both complete once `report.json` is there); `report.log` (what the child said).
+(from `run`, both complete once `report.json` is there); `report.log` (what the child said). The same child reads
+which columns together made the change, where that was prepared: see `service.together`.
 """
 
 import json
+import logging
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -24,7 +27,10 @@ import pyarrow.parquet as pq
 
 from monitors.columns import bare_name, infer_kind, numbers
 from monitors.segments import OTHER, text_of
+from service import together
 from service.errors import ServiceError
+
+_log = logging.getLogger(__name__)
 
 ROWS = 2_000
 """Rows of a side at most: enough for any picture, and the report stays near one second and 4 MB."""
@@ -71,6 +77,9 @@ def prepare(
         name = bare_name(source)
         kind = columns.get(name, "") or infer_kind(reference.column(source))
         if not (source.startswith("feature_") or source in ("prediction", "confidence")) or kind in ("tag", "ignore"):
+            continue
+        if kind == "embedding":
+            left_out[name] = "an embedding has no plain distribution to show"
             continue
         title, plain = _plain(name, kind)
         pair = [_column(side, source, kind) for side in sides]
@@ -126,8 +135,24 @@ def run(folder: Path) -> None:
             cat_method=statistic if statistic in _FOR_CATEGORIES else DEFAULT_STATISTIC,
         )
         snapshot = Report([drift]).run(current, reference)
-        _replace(folder / "report.html", snapshot.get_html_str(as_iframe=False))
+        _replace(folder / "report.html", _on_top(together.read(folder), snapshot.get_html_str(as_iframe=False)))
         _replace(folder / "report.json", snapshot.json())
+
+
+def _explain(folder: Path) -> None:
+    """Which columns together, where it can be read: the report is worth having without."""
+    try:
+        together.run(folder)
+    except Exception:  # noqa: BLE001  whatever it is, the report is worth having without
+        _log.exception("which columns together is not known")
+
+
+def _on_top(found: together.Together | None, html: str) -> str:
+    """The report's page, begun with what is known of its columns together."""
+    head = re.search(r"</head>\s*<body>", html)
+    if found is None or head is None:
+        return html
+    return f"{html[: head.end()]}\n{together.as_html(found)}{html[head.end() :]}"
 
 
 def _replace(file: Path, text: str) -> None:
@@ -172,4 +197,5 @@ def _largest(pair: list[pa.ChunkedArray]) -> list[pa.ChunkedArray]:
 if __name__ == "__main__":
     with suppress(OSError):
         os.nice(10)
+    _explain(Path(sys.argv[1]))
     run(Path(sys.argv[1]))

@@ -6,6 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from monitors.baselines import Baseline
+from monitors.errors import BaselineMismatch
 from service.errors import ServiceError
 from service.records import DecisionRecord, Evaluation, Release, Request, Retraining, Watch
 from service.storage import keys
@@ -37,7 +38,7 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._baselines: dict[tuple[str, str], Baseline] = {}
+        self._baselines: dict[tuple[str, str], tuple[bytes, Baseline | str]] = {}
 
     # models and champions
 
@@ -82,15 +83,34 @@ class Ledger:
         self._store.do("HSET", _key(baseline.model, "fingerprints"), baseline.version, baseline.fingerprint)
 
     def baseline(self, model: str, version: str) -> Baseline | None:
-        """The baseline of a version, from memory where the store still names the same one."""
+        """The baseline of a version, from memory where the store still names the same one.
+
+        None where there is none, or none that can be read: `blindness` says which, and work on other models goes on.
+        """
+        found = self._read_baseline(model, version)
+        return found if isinstance(found, Baseline) else None
+
+    def blindness(self, model: str) -> str | None:
+        """Why nothing can be read of a model's champion, and what to do; None where it has a baseline."""
+        version = self.champion(model)
+        build = f"tidegate baseline build FILE --model {model} --version {version or 'VERSION'}"
+        if not version:
+            return f"It has no baseline: {build} makes that version its champion."
+        found = self._read_baseline(model, version)
+        if isinstance(found, Baseline):
+            return None
+        return f"No baseline for version {version}: {found or 'there is none'}. Build one: {build}."
+
+    def _read_baseline(self, model: str, version: str) -> Baseline | str | None:
+        """The baseline, what is wrong with it, or None."""
         fingerprint = self._store.do("HGET", _key(model, "fingerprints"), version)
         if fingerprint is None:
             return None
         known = self._baselines.get((model, version))
-        if known is None or known.fingerprint != fingerprint.decode():
-            known = Baseline.from_bytes(self._store.do("GET", _key(model, "baseline", version, fingerprint.decode())))
-            self._baselines[(model, version)] = known
-        return known
+        if known is None or known[0] != fingerprint:
+            packed = self._store.do("GET", _key(model, "baseline", version, fingerprint.decode()))
+            known = self._baselines[model, version] = fingerprint, _unpack(packed)
+        return known[1]
 
     def baselines(self, model: str) -> dict[str, str]:
         """Version → fingerprint of its baseline."""
@@ -201,6 +221,13 @@ class Ledger:
 
 def _key(model: str, *parts: str) -> str:
     return keys.key(f"m:{model}", *parts)
+
+
+def _unpack(packed: bytes | None) -> Baseline | str:
+    try:
+        return Baseline.from_bytes(packed or b"")
+    except BaselineMismatch as error:
+        return str(error)
 
 
 def _decode_all(found: Iterable[bytes], kind: type[Record]) -> list[Record]:

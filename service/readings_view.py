@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from monitors.readings import FAULT_KINDS, Readings
+from monitors.readings import FAULT_KINDS, LabelShift, Readings
 from policies.policy import Policy
 
 COLUMNS_SHOWN = 20
@@ -56,6 +56,7 @@ def _faults(readings: Readings, segment: int) -> list[dict[str, Any]]:
             "share": number(quality.share[segment, c, k]),
             "expected": number(quality.expected[segment, c, k]),
             "evidence_ln": number(quality.evidence_ln[segment, c, k]),
+            "window_start": moment(quality.window_start[segment, c, k]),
         }
         for c, k in shown.tolist()
     ]
@@ -71,9 +72,22 @@ def _performance(readings: Readings, segment: int) -> dict[str, Any]:
         "evidence_ln": number(p.evidence_ln[segment]),
         "labelled": int(p.labelled[segment]),
         "labelled_since_change": int(p.labelled_since_change[segment]),
+        "covariate_part": number(p.covariate_part[segment]),
+        "concept_part": number(p.concept_part[segment]),
         "window_start": moment(p.window_start[segment]),
         "estimate": number(p.estimate[segment]),
         "estimated_drop": number(p.estimated_drop[segment]),
+        "label_shift": _label_shift(p.label_shift) if segment == 0 else None,
+    }
+
+
+def _label_shift(shift: LabelShift | None) -> dict[str, Any] | None:
+    if shift is None:
+        return None
+    shares = zip(shift.classes, shift.now, shift.baseline, strict=True)
+    return {
+        "problem": shift.problem,
+        "classes": [{"class": name, "share": number(now), "baseline": number(was)} for name, now, was in shares],
     }
 
 

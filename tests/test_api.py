@@ -277,6 +277,9 @@ def test_with_the_store_away_the_process_lives_and_says_so(tmp_path):
 
 
 def test_models_show_their_state_before_and_after_the_first_evaluation(house, client):
+    waiting = client.get("/v1/models").json()["models"][0]
+    assert (waiting["state"], "tidegate baseline build FILE" in waiting["blind"]) == ("blind", True)
+    give_baseline(house)
     assert client.get("/v1/models").json()["models"][0]["state"] is None
     evaluate(house)
     shown = client.get("/v1/models/shop").json()
@@ -330,6 +333,8 @@ def test_a_segment_may_have_any_name(house, client):
 
 
 def test_an_unknown_segment_is_told_which_there_are(house, client):
+    assert "It has no baseline" in problem_of(client.get("/v1/models/shop/segments/all"), 404, "unknown")["detail"]
+    give_baseline(house)
     assert "not evaluated yet" in problem_of(client.get("/v1/models/shop/segments/all"), 404, "unknown")["detail"]
     evaluate(house)
     told = problem_of(client.get("/v1/models/shop/segments/intent=fitt"), 404, "unknown")

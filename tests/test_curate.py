@@ -147,6 +147,16 @@ def test_conflicting_labels_and_copies_of_holdout_rows_are_counted_not_removed()
     assert found.candidates["after_change"].num_rows + found.validation.num_rows + found.holdout.num_rows == 1000
 
 
+def test_lists_of_numbers_are_compared_number_by_number() -> None:
+    rows = labelled(600)
+    vectors = [[float(n), 0.5] for n in range(598)] + [None, None]
+    rows = rows.append_column("feature_vector", pa.array(vectors, pa.list_(pa.float32())))
+    rows = replaced(rows, "feature_text", ["same"] * 600)
+    rows = replaced(rows, "feature_channel", ["web"] * 600)
+    rows = replaced(rows, "label", ["fit"] * 599 + ["returns"])
+    assert curated(rows).manifest["conflicting"] == 2
+
+
 def test_a_digest_does_not_depend_on_the_order() -> None:
     rows = labelled(10)
     assert digest_ids(rows) == digest_ids(rows.take(pa.array(list(range(10))[::-1])))

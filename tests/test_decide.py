@@ -54,11 +54,13 @@ def quiet(segments=SEGMENTS, columns=COLUMNS):
         drift=DriftReadings(
             columns,
             ("psi",) * c,
-            np.zeros((s, c)),
-            np.zeros((s, c)),
-            np.full((s, c), -1.0),
-            windows,
-            np.full(s, -1.0),
+            size=np.zeros((s, c)),
+            uncorrected=np.zeros((s, c)),
+            rows=np.full((s, c), 1000.0),
+            borrowed=np.zeros((s, c)),
+            evidence_ln=np.full((s, c), -1.0),
+            window_start=windows,
+            segment_evidence_ln=np.full(s, -1.0),
         ),
         quality=QualityReadings(
             columns,
@@ -70,15 +72,18 @@ def quiet(segments=SEGMENTS, columns=COLUMNS):
         ),
         performance=PerformanceReadings(
             "accuracy",
-            np.full(s, 1000),
-            np.full(s, 0.9),
-            np.full(s, 0.9),
-            np.zeros(s),
-            np.full(s, -1.0),
-            np.full(s, CHANGE),
-            np.full(s, 1000),
-            np.full(s, 0.9),
-            np.zeros(s),
+            labelled=np.full(s, 1000),
+            value=np.full(s, 0.9),
+            expected=np.full(s, 0.9),
+            drop=np.zeros(s),
+            evidence_ln=np.full(s, -1.0),
+            window_start=np.full(s, CHANGE),
+            labelled_since_change=np.full(s, 1000),
+            covariate_part=np.zeros(s),
+            concept_part=np.zeros(s),
+            estimate=np.full(s, 0.9),
+            estimated_drop=np.zeros(s),
+            label_shift=None,
         ),
         twin=None,
     )
@@ -451,7 +456,7 @@ def test_unreadable_entries_never_trigger():
     )
     blank = replace(readings, drift=drift, performance=performance)
     decision = decide(policy(), blank, History(), NOW)
-    assert (decision.action, set(decision.states.values())) == ("hold", {"ok"})
+    assert (decision.action, set(decision.states.values())) == ("hold", {"insufficient"})
     assert b"NaN" not in msgspec.json.encode(decision)
 
 

@@ -1,16 +1,24 @@
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
-from intake import NOON, Intake, batch, label_rows
+from intake import BASELINE, NOON, Intake, batch, label_rows
+from pyarrow import feather, parquet
 
+from monitors import baselines
 from service.errors import Backlogged, BadName, BadSetting, KeyConflict, NothingAcceptable, Rejection, StoreFull
 from service.intake import wire
+from service.intake.archiving import Roll
 from service.intake.entries import id_after, id_number
 from service.intake.ingest import UNVERSIONED, Ingest, hash_body
 from service.intake.log import Log
+from service.intake.tables import BadFile, Roles, as_batch, read_table
 from service.intake.wire import Batch
+
+ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def rows_in(log: Log) -> int:
@@ -196,3 +204,78 @@ def test_a_batch_survives_the_log_unchanged(store):
     (entry,) = log.read(0, "0-0").entries
     assert entry.table().equals(table)
     assert isinstance(entry.table(), pa.Table)
+
+
+def vectors(rows: int, seed: int, values) -> pa.Table:
+    return batch(rows, seed=seed).append_column("feature_e", values)
+
+
+def lists(rows: int) -> pa.Array:
+    return pa.array([[float(n), 0.5, -1.0] for n in range(rows)], pa.list_(pa.float32()))
+
+
+@pytest.mark.parametrize("archived", [0, 1, 2])
+def test_a_list_of_numbers_comes_back_from_log_and_archive(any_store, tmp_path, archived):
+    intake = Intake(any_store, tmp_path, roll=Roll(rows=20))
+    intake.post(batch(20, seed=1))  # from before the feature was sent
+    intake.post(vectors(20, 2, lists(20)))
+    for _ in range(archived):
+        intake.run()
+    found = intake.archive.predictions("m", *ALWAYS).filter(pc.is_valid(pc.field("feature_e")))
+    assert found.column("feature_e").to_pylist() == lists(20).to_pylist()
+    assert intake.archive.predictions("m", *ALWAYS).num_rows == 40
+
+
+@pytest.mark.parametrize("archived", [0, 1, 2])
+@pytest.mark.parametrize("mistaken", [pa.array([1.5]), pa.array(["[1, 2]"]), pa.array([True])], ids=str)
+def test_one_body_of_another_form_does_not_cost_the_other_rows_their_lists(store, tmp_path, archived, mistaken):
+    intake = Intake(store, tmp_path, partitions=1, roll=Roll(rows=20))
+    for seed, table in enumerate((vectors(20, 1, lists(20)), vectors(1, 2, mistaken), vectors(20, 3, lists(20)))):
+        intake.post(table)
+        if seed < archived:
+            intake.run()
+    found = intake.archive.predictions("m", *ALWAYS)
+    assert found.num_rows == 41
+    assert sorted(filter(None, found.column("feature_e").to_pylist())) == sorted(lists(20).to_pylist() * 2)
+
+
+def test_a_list_in_place_of_a_number_is_counted_as_the_wrong_type(store, tmp_path):
+    intake = Intake(store, tmp_path)
+    table = batch(30)
+    place = table.column_names.index("feature_x1")
+    intake.post(table.set_column(place, "feature_x1", lists(30)))
+    intake.run()
+    x1 = [column.name for column in BASELINE.layout.columns].index("x1")
+    assert BASELINE.layout.column_extra(intake.counted(), x1)[0, 3] == 30
+
+
+def test_embeddings_are_counted_against_a_baseline_that_has_them(store, tmp_path):
+    known = vectors(200, 5, lists(200)).append_column("label", batch(200, seed=5).column("prediction"))
+    learnt = baselines.build(known, model="m", version="1", cuts=[["group"]], task="classification")
+    intake = Intake(store, tmp_path)
+    intake.baselines["1"] = learnt
+    intake.post(vectors(40, 6, pa.array([[1.0, 0.5, -1.0]] * 30 + [[1.0]] * 10, pa.list_(pa.float32()))))
+    intake.run()
+    counts = np.sum(list(intake.cells.load(learnt).values()), axis=0)
+    cluster = [column.name for column in learnt.layout.columns].index("e.cluster")
+    assert learnt.layout.column_bins(counts, cluster)[0].sum() == 30
+    assert learnt.layout.column_extra(counts, cluster)[0, 3] == 10
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.list_(pa.float64()), pa.large_list(pa.int32()), pa.list_(pa.float32(), 3)], ids=str
+)
+def test_a_file_may_hold_lists_of_numbers(tmp_path, kind):
+    rows = pa.table({"e": pa.array([[1, 2, 3], None, [4, 5, 6]], kind), "label": ["a", "b", "a"]})
+    for name in ("rows.parquet", "rows.arrow"):
+        file = tmp_path / name
+        (parquet.write_table if name == "rows.parquet" else feather.write_feather)(rows, file)
+        found = as_batch(file, read_table(file), Roles(), "classification", "1").column("feature_e")
+        assert found.type == pa.list_(pa.float32())
+        assert found.to_pylist() == [[1.0, 2.0, 3.0], None, [4.0, 5.0, 6.0]]
+
+
+def test_a_file_with_lists_of_text_is_refused_with_what_to_do(tmp_path):
+    file = tmp_path / "rows.parquet"
+    with pytest.raises(BadFile, match=r"column 'e'.*ignore"):
+        as_batch(file, pa.table({"e": [["a"]]}), Roles(), "classification", "1")

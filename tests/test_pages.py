@@ -114,7 +114,7 @@ def test_an_empty_house_says_what_to_do_first(server: Embedded, tmp_path):
 def test_a_model_without_a_baseline_says_what_it_waits_for(client):
     text = flat(page_of(client))
     assert "tidegate baseline build FILE --model shop --version VERSION" in text
-    assert "not evaluated yet" in text
+    assert "blind" in text
 
 
 def test_every_segment_shows_its_state_in_words_with_its_numbers(house, client):

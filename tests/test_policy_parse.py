@@ -156,8 +156,8 @@ BAD_EDITS = {
     "another statistic": (
         "drift: {statistic: PSI}",
         (
-            "3:20: drift.statistic: expected psi, jensenshannon, wasserstein, ks, chisquare, hellinger, kl_div or TVD, "
-            'saw "PSI"; did you mean "psi"?'
+            "3:20: drift.statistic: expected psi, jensenshannon, wasserstein, ks, chisquare, g_test, hellinger, kl_div "
+            'or TVD, saw "PSI"; did you mean "psi"?'
         ),
     ),
     "a bare number as duration": (
@@ -213,7 +213,10 @@ BAD_EDITS = {
     ),
     "the metric of another task": (
         "performance: {metric: mae}",
-        "3:23: performance.metric: for a classification expected accuracy, saw mae",
+        (
+            "3:23: performance.metric: for a classification expected accuracy, macro_f1, precision, recall, "
+            "log_loss, brier or calibration, saw mae"
+        ),
     ),
     "an estimate that is needed": ("performance: {estimate: false}", "3:25: performance.estimate: retrain.when asks"),
     "a segment of an ignored column": (

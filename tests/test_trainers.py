@@ -46,6 +46,16 @@ def text_rows(n: int, seed: int = 0) -> pa.Table:
     return pa.table({"feature_text": texts, "feature_value": rng.normal(size=n), "label": labels})
 
 
+def vector_rows(n: int, seed: int = 0, length: int = 24) -> pa.Table:
+    """An embedding that says the label, now and then missing or of another length."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(["a", "b", "c"], n)
+    flat = np.eye(length)[np.searchsorted(["a", "b", "c"], labels)] * 6 + rng.normal(size=(n, length))
+    vectors = [None if i % 50 == 0 else row[: length - (i % 50 == 1)].tolist() for i, row in enumerate(flat)]
+    lists = pa.array(vectors, pa.list_(pa.float32()))
+    return pa.table({"feature_vector": lists, "feature_value": rng.normal(size=n), "label": labels})
+
+
 def accuracy(predicted: pa.Table, rows: pa.Table) -> float:
     return float(np.mean(predicted["prediction"].to_numpy() == rows["label"].to_numpy()))
 
@@ -125,7 +135,22 @@ def test_training_ends_early_when_validation_no_longer_gains() -> None:
     assert model.step <= len(seen)
 
 
-@pytest.mark.parametrize("make", [table_rows, text_rows])
+@pytest.mark.parametrize("length", [24, 700])
+def test_an_embedding_is_learned_from_and_a_broken_one_fails_no_row(length: int) -> None:
+    rows = vector_rows(1000, length=length)
+    model = train(rows.slice(0, 700), rows.slice(700, 100), task="classification")
+    assert model.columns["vector"] == "embedding"
+    assert accuracy(model.predict(rows.slice(800)), rows.slice(800)) > 0.9
+    for broken in (
+        pa.array(["x"] * 10),
+        pa.array([[1.0]] * 10),
+        pa.array([[float("inf")] * length] * 10),
+        pa.nulls(10),
+    ):
+        assert model.predict(pa.table({"feature_vector": broken})).num_rows == 10
+
+
+@pytest.mark.parametrize("make", [table_rows, text_rows, vector_rows])
 def test_the_same_rows_and_seed_give_the_same_model(make: type) -> None:
     rows = make(400)
     first, second = (train(rows.slice(0, 300), rows.slice(300), task="classification", seed=7) for _ in range(2))
@@ -135,7 +160,7 @@ def test_the_same_rows_and_seed_give_the_same_model(make: type) -> None:
 
 
 def test_a_model_of_its_parts_predicts_the_same() -> None:
-    for rows in (table_rows(200), text_rows(200)):
+    for rows in (table_rows(200), text_rows(200), vector_rows(200)):
         model = train(rows, rows.slice(0, 0), task="classification")
         assert model_from(model.parts()).predict(rows).equals(model.predict(rows))
 
@@ -160,7 +185,7 @@ def test_prediction_stands_missing_extra_and_mistyped_columns() -> None:
 
 
 def test_no_rows_give_no_predictions_of_the_same_types() -> None:
-    for rows in (table_rows(200), text_rows(200)):
+    for rows in (table_rows(200), text_rows(200), vector_rows(200)):
         model = train(rows, rows.slice(0, 0), task="classification")
         for nothing in (rows.slice(0, 0), rows.schema.empty_table()):
             assert model.predict(nothing).num_rows == 0

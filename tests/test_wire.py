@@ -74,7 +74,14 @@ BAD = {
     "a version with a slash": ({"model_version": "../7"}, "model_version", "name"),
     "a version that is an object": ({"model_version": {}}, "model_version", "wrong_type"),
     "a nested feature": ({"features": {"a": {"b": 1}}}, "features.a", "nested"),
-    "a list as feature": ({"features": {"a": [1, 2]}}, "features.a", "nested"),
+    "a list as tag": ({"tags": {"a": [1, 2]}}, "tags.a", "nested"),
+    "a list of lists": ({"features": {"a": [[1]]}}, "features.a", "nested"),
+    "a list of numbers and text": ({"features": {"a": [1, "x"]}}, "features.a", "nested"),
+    "a list with a gap": ({"features": {"a": [1, None]}}, "features.a", "nested"),
+    "a list of truth values": ({"features": {"a": [True, False]}}, "features.a", "nested"),
+    "an empty list": ({"features": {"a": []}}, "features.a", "missing"),
+    "a list of 5,000 numbers": ({"features": {"a": [0.5] * 5000}}, "features.a", "too_long"),
+    "a list beyond 32-bit floats": ({"features": {"a": [1e39]}}, "features.a", "number_range"),
     "features that are a list": ({"features": [1]}, "features", "wrong_type"),
     "tags that are text": ({"tags": "DE"}, "tags", "wrong_type"),
     "a feature without a name": ({"features": {"": 1}}, "features.", "name"),
@@ -212,6 +219,27 @@ def test_names_in_any_script_are_columns():
     assert "feature_größe des 靴" in read([row_text(features={"größe des 靴": 1})]).table.column_names
 
 
+@pytest.mark.parametrize("rest", [[], [7]])
+def test_a_feature_may_be_a_list_of_numbers_of_any_length(rest):
+    vectors = [[0.5, 1, -2.25], None, [3]]
+    table = read([*(row_text(features={"e": vector}) for vector in vectors), *rest]).table
+    assert table.schema.field("feature_e").type == pa.list_(pa.float32())
+    assert table.column("feature_e").to_pylist() == vectors
+
+
+def test_a_list_among_single_values_is_refused_for_its_row_only_and_the_other_way_round():
+    for values, problem in (([1, [1.0], 2], "is a list"), ([[1.0], 1, [2.0]], "is a single value")):
+        batch = read([row_text(features={"e": value}) for value in values])
+        (refused,) = batch.rejected
+        assert (refused.row, refused.field, refused.reason) == (1, "features.e", "wrong_type")
+        assert problem in refused.problem
+        assert batch.table.num_rows == 2
+
+
+VECTORS = st.lists(
+    st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**70), 2**70), st.booleans(), st.none()),
+    max_size=3,
+)
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False), st.text()
 )
@@ -222,7 +250,7 @@ ROWS = st.fixed_dictionaries(
         "model_version": st.sampled_from(["1", "a/b", None, 3]),
         "confidence": st.one_of(st.floats(-1, 2), st.none()),
         "scores": st.dictionaries(st.sampled_from("ab"), st.floats(-1, 2), max_size=2),
-        "features": st.dictionaries(st.sampled_from(["x", "y", "Y", "z"]), VALUES, max_size=3),
+        "features": st.dictionaries(st.sampled_from(["x", "y", "Y", "z"]), st.one_of(VALUES, VECTORS), max_size=3),
         "tags": st.dictionaries(st.sampled_from("tu"), VALUES, max_size=2),
     },
 )

@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from service.errors import UnreadableEntry
-from service.intake import columns
+from service.intake import columns, views
 from service.intake.archiving import FOLDERS, PLACE, ArchiveFile, placed
 from service.intake.entries import LABELS, PREDICTIONS, START, Entry, id_number
 from service.intake.log import Log
@@ -146,25 +146,23 @@ class Archive:
     ) -> None:
         """Make the view `name`: files that touch the span, and the tail (up to the positions, where given)."""
         since, until = span
-        tables = [_EMPTY[kind].empty_table()]
-        paths = []
+        tables = []
+        paths: dict[tuple[str, ...], list[Path]] = {}
         for number, known in enumerate(self._partitions):
             last = id_number(positions[number]) if positions else None
-            paths += [
-                str(self._folder / file.path)
-                for file in known.files
-                if file.kind == kind and file.model == model and file.until >= since and file.since < until
-            ]
+            for file in known.files:
+                if file.kind == kind and file.model == model and file.until >= since and file.since < until:
+                    paths.setdefault(file.lists, []).append(self._folder / file.path)
             for entry, table in known.tail.values():
                 fits = entry.kind == kind and entry.model == model and (last is None or entry.number <= last)
                 if fits and table is not None:
                     tables.append(table)
-        if len(tables) > 1 or not paths:
-            filled = tables[1:] or tables
-            self._db.register(f"{name}_tail", columns.concat(filled))
-        script = {(True, True): "both", (True, False): "files", (False, True): "tail", (False, False): "tail"}
-        text = (_SQL / f"view_{script[bool(paths), len(tables) > 1]}.sql").read_text()
-        self._db.execute(text.format(name=name, paths=", ".join("'" + path.replace("'", "''") + "'" for path in paths)))
+        relations = [views.of_files(group) for group in paths.values()]
+        if tables or not paths:
+            self._db.register(f"{name}_tail", columns.concat(tables or [_EMPTY[kind].empty_table()]))
+            relations.append(f"{name}_tail")
+        # Files know which of their columns are lists; without any there is nothing to settle.
+        views.offer(self._db, name, relations, may_clash=any(paths) or _has_list(tables))
 
     def _refresh(self) -> None:
         for number, known in enumerate(self._partitions):
@@ -190,3 +188,7 @@ def _table(partition: int, entry: Entry) -> pa.Table | None:
         return placed(partition, entry, entry.table()) if entry.kind in FOLDERS else None
     except UnreadableEntry:
         return None
+
+
+def _has_list(tables: Iterable[pa.Table]) -> bool:
+    return any(pa.types.is_list(field.type) for table in tables for field in table.schema)

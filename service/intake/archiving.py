@@ -30,7 +30,9 @@ _READ_BYTES = 64 << 20
 
 
 class ArchiveFile(msgspec.Struct, frozen=True):
-    """One file: its path in the archive, what it holds, the span of its timestamps (unix seconds), its last log id."""
+    """One file: its path in the archive, what it holds, the span of its timestamps (unix seconds), its last log id, and
+    which of its columns are lists.
+    """
 
     path: str
     kind: str
@@ -39,6 +41,7 @@ class ArchiveFile(msgspec.Struct, frozen=True):
     since: float
     until: float
     end: str
+    lists: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,9 @@ class Archiver:
         table = columns.concat(tables)
         write_whole(self._folder / path, table)
         span = pc.min_max(table.column("timestamp")).as_py()
-        return ArchiveFile(path, kind, model, table.num_rows, span["min"].timestamp(), span["max"].timestamp(), end)
+        lists = tuple(field.name for field in table.schema if pa.types.is_list(field.type))
+        since, until = span["min"].timestamp(), span["max"].timestamp()
+        return ArchiveFile(path, kind, model, table.num_rows, since, until, end, lists)
 
 
 def placed(partition: int, entry: Entry, table: pa.Table) -> pa.Table:

@@ -26,6 +26,10 @@ MOST_CLASSES = 64
 MOST_NAME_CHARACTERS = 128
 MOST_ID_BYTES = 512
 MOST_TEXT_BYTES = 64 * 1024
+MOST_NUMBERS = 4096
+"""Numbers in a list: an embedding."""
+LARGEST_IN_LIST = 3.4e38
+"""Lists are kept as 32-bit floats."""
 # Before 1970 lies a wrong unit; a day ahead of the clock, a wrong clock that would leave real slices behind.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_AHEAD = timedelta(days=1)
@@ -52,6 +56,7 @@ class PredictionCheck:
         self._task = task
         self._now = now
         self._spelling: dict[str, str] = {}
+        self._lists: dict[str, bool] = {}
 
     def row(self, row: object) -> dict[str, Any]:
         """The row's columns, flat. Raises RowProblem."""
@@ -63,12 +68,14 @@ class PredictionCheck:
             "model_version": _version(fields),
         }
         flat["confidence"], scores = _scores(fields)
-        named: dict[str, Scalar] = {f"score_{name}": value for name, value in scores.items()}
+        named: dict[str, Scalar | list[float]] = {f"score_{name}": value for name, value in scores.items()}
         for group, start in (("features", "feature_"), ("tags", "tag_")):
             for name, value in _object(fields.get(group) or {}, group).items():
                 check_column_name(group, name)
-                named[start + name] = scalar(value, f"{group}.{name}")
+                is_list = group == "features" and isinstance(value, list)
+                named[start + name] = (vector if is_list else scalar)(value, f"{group}.{name}")
         self._check_columns(named)
+        self._check_forms(named)
         flat.update(named)
         return flat
 
@@ -87,6 +94,15 @@ class PredictionCheck:
         if len(self._spelling) + len(new) > MOST_COLUMNS + MOST_CLASSES:
             raise RowProblem("features", f"more than {MOST_COLUMNS} columns in one body", "too_many_columns")
         self._spelling.update(seen)
+
+    def _check_forms(self, named: Mapping[str, object]) -> None:
+        """A column of one body holds lists or single values, as the first row that has one says."""
+        forms = {name: isinstance(value, list) for name, value in named.items() if value is not None}
+        for name, is_list in forms.items():
+            if self._lists.get(name, is_list) != is_list:
+                here, before = ("a list", "single values") if is_list else ("a single value", "lists")
+                raise RowProblem(_field(name), f"is {here}; other rows of this body have {before}", "wrong_type")
+        self._lists.update(forms)
 
 
 class LabelCheck:
@@ -169,6 +185,19 @@ def scalar(value: Any, field: str) -> Scalar:  # noqa: ANN401  whatever JSON hol
         raise RowProblem(field, "is an integer beyond 64 bits: send it as text", "number_range")
     checked: Scalar = value  # JSON knows nothing else
     return checked
+
+
+def vector(value: list[Any], field: str) -> list[float]:
+    """A list of numbers, within its limits."""
+    if not 0 < len(value) <= MOST_NUMBERS:
+        reason = "too_long" if value else "missing"
+        raise RowProblem(field, f"is a list of {len(value)} numbers; 1 to {MOST_NUMBERS} are allowed", reason)
+    for place, number in enumerate(value):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise RowProblem(field, f"must hold only numbers; its item {place} is {_kind(number)}", "nested")
+        if abs(number) > LARGEST_IN_LIST:
+            raise RowProblem(field, f"its item {place} is beyond {LARGEST_IN_LIST:g}", "number_range")
+    return [float(number) for number in value]
 
 
 def check_text(value: str, field: str, most_bytes: int) -> str:

@@ -6,8 +6,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.errors import UnreadableEntry
+from service.intake.forms import with_one_form
 
 TIME = pa.timestamp("us", "UTC")
+NUMBERS = pa.list_(pa.float32())
+"""Of a feature that is a list of numbers."""
 _PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 # Below this, compressing costs more than it saves.
 _SMALL_BYTES = 4096
@@ -36,16 +39,18 @@ def unpack(data: bytes) -> pa.Table:
 def concat(tables: Sequence[pa.Table]) -> pa.Table:
     """All rows under all columns, nulls where a table lacks one.
 
-    A column whose type differs becomes text: numbers as JSON writes them, true and false.
+    A column whose type differs becomes text: numbers as JSON writes them, true and false. One that is a list here and a
+    single value there keeps the form that holds more values.
     """
     if len(tables) == 1:
         return tables[0]
+    tables = with_one_form(tables)
     types: dict[str, pa.DataType] = {}
     for table in tables:
         for field in table.schema:
             seen = types.setdefault(field.name, field.type)
             if seen != field.type:
-                types[field.name] = pa.string()
+                types[field.name] = NUMBERS if pa.types.is_list(seen) else pa.string()
     schema = pa.schema(list(types.items()))
     if all(table.schema == schema for table in tables):
         return pa.concat_tables(tables)

@@ -28,7 +28,7 @@ _NEEDED = {
         "timestamp": (columns.TIME,),
     },
 }
-_TYPES = (pa.string(), pa.float64(), pa.bool_(), columns.TIME)
+_TYPES = (pa.string(), pa.float64(), pa.bool_(), columns.TIME, columns.NUMBERS)
 # Year 2200: well within what nanoseconds in 64 bits can tell.
 _LATEST = pa.scalar(7_258_118_400_000_000, pa.int64()).cast(columns.TIME)
 _EARLIEST = pa.scalar(0, pa.int64()).cast(columns.TIME)

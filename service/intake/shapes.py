@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.intake import checks
-from service.intake.columns import TIME
+from service.intake.columns import NUMBERS, TIME
 from service.storage.keys import is_safe_name
 
 _PEEK = 20
@@ -26,7 +26,9 @@ _KINDS: dict[type, tuple[Any, pa.DataType]] = {
     int: (float | None, pa.float64()),
     str: (str | None, pa.string()),
     bool: (bool | None, pa.bool_()),
+    list: (list[float] | None, NUMBERS),
 }
+_OUTCOMES = frozenset({float, int, str, bool})
 # Above this, a double does not tell whether an integer beyond 64 bits was written.
 _LARGE = 2.0**63
 
@@ -105,6 +107,8 @@ def _shape(raws: Sequence[Any], task: str) -> _Shape | None:
     scores, features, tags = (_names(rows, group) for group in ("scores", "features", "tags"))
     if kinds is None or scores is None or features is None or tags is None:
         return None
+    if any(kind is list for _, kind in (*scores, *tags)):
+        return None
     if len(scores) > checks.MOST_CLASSES or len(features) + len(tags) > checks.MOST_COLUMNS:
         return None
     return _Shape(*kinds, scores, features, tags)
@@ -116,7 +120,7 @@ def _outcome_kinds(row: dict[str, Any], field: str, task: str) -> tuple[type, ty
     outcome: type = type(row.get(field))
     if task == "regression" and outcome is int:
         outcome = float
-    if identity not in {str, int} or outcome not in _KINDS or (task == "regression") != (outcome is float):
+    if identity not in {str, int} or outcome not in _OUTCOMES or (task == "regression") != (outcome is float):
         return None
     return identity, outcome
 
@@ -216,15 +220,8 @@ def _times(rows: Sequence[Any], now: datetime) -> pa.Array:
 
 def _is_sound(columns: dict[str, pa.Array], now: datetime) -> bool:
     """Whether every value keeps its limits, seen by whole columns."""
-    for name, column in columns.items():
-        if pa.types.is_string(column.type):
-            most = checks.MOST_ID_BYTES if name == "prediction_id" else checks.MOST_TEXT_BYTES
-            if (pc.max(pc.binary_length(column)).as_py() or 0) > most:
-                return False
-        elif pa.types.is_floating(column.type):
-            least_most = pc.min_max(column).as_py()
-            if least_most["max"] is not None and max(-least_most["min"], least_most["max"]) >= _LARGE:
-                return False
+    if not all(_is_within_limits(name, column) for name, column in columns.items()):
+        return False
     times = pc.min_max(columns["timestamp"]).as_py()
     if times["min"] < checks.EARLIEST or times["max"] > now + checks.MOST_AHEAD:
         return False
@@ -236,3 +233,20 @@ def _is_sound(columns: dict[str, pa.Array], now: datetime) -> bool:
             return False
     versions = pc.unique(columns["model_version"]).to_pylist() if "model_version" in columns else []
     return all(version is None or is_safe_name(version) for version in versions)
+
+
+def _is_within_limits(name: str, column: pa.Array) -> bool:
+    if pa.types.is_string(column.type):
+        most = checks.MOST_ID_BYTES if name == "prediction_id" else checks.MOST_TEXT_BYTES
+        return (pc.max(pc.binary_length(column)).as_py() or 0) <= most
+    if pa.types.is_list(column.type):
+        lengths = pc.min_max(pc.list_value_length(column)).as_py()
+        has_length = lengths["min"] is None or 0 < lengths["min"] <= lengths["max"] <= checks.MOST_NUMBERS
+        return has_length and _farthest(pc.list_flatten(column)) <= checks.LARGEST_IN_LIST
+    return not pa.types.is_floating(column.type) or _farthest(column) < _LARGE
+
+
+def _farthest(column: pa.Array) -> float:
+    """The largest absolute value, 0 where there is none."""
+    span = pc.min_max(column).as_py()
+    return 0.0 if span["max"] is None else float(max(-span["min"], span["max"]))

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, feather, json, parquet
 
+from monitors.embeddings import is_list
 from service.errors import ServiceError
-from service.intake.columns import TIME
+from service.intake.columns import NUMBERS, TIME
 
 TASKS = ("classification", "regression")
 _OWN = ("prediction_id", "model_version")
@@ -140,7 +141,9 @@ def _feature(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
     column = _plain(table[name])
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return pc.cast(column, pa.float64())
+        return pc.cast(column, pa.float64(), safe=False)
+    if is_list(kind):
+        return pc.cast(column, NUMBERS, safe=False)
     if pa.types.is_boolean(kind) or pa.types.is_string(kind):
         return column
     if pa.types.is_temporal(kind) or pa.types.is_large_string(kind):

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from service.errors import MalformedBody, Rejection, TooManyRows
 from service.intake import checks, shapes
-from service.intake.columns import TIME
+from service.intake.columns import NUMBERS, TIME
 
 Form = Literal["json", "ndjson"]
 Task = Literal["classification", "regression"]
@@ -38,7 +38,8 @@ def predictions(body: bytes, form: Form, task: Task, now: datetime, *, most_rows
     """The predictions of a body. `now` stands in for missing timestamps and bounds the given ones.
 
     A classification's `prediction` becomes text (integers and booleans as JSON writes them), a regression's a double.
-    A feature or tag that is text in some rows and a number in others becomes text in all.
+    A feature or tag that is text in some rows and a number in others becomes text in all. A feature may be a list of
+    numbers.
 
     Raises:
         MalformedBody: the body is not a JSON array or lines of JSON.
@@ -132,8 +133,8 @@ def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array:
         seen = {type(value) for value in values if value is not None}
         if seen <= {int, float}:
             return pa.array([None if value is None else float(value) for value in values], pa.float64())
-        if seen == {bool}:
-            return pa.array(values, pa.bool_())
+        if seen in ({bool}, {list}):
+            return pa.array(values, pa.bool_() if seen == {bool} else NUMBERS)
         values = [value if value is None or isinstance(value, str) else checks.json_text(value) for value in values]
         kind = pa.string()
     return pa.array(values, kind)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitors.columns import source_of
+from monitors.embeddings import is_list
 from monitors.readings import IntArray
 from monitors.segments import value_tuples
 from service.training.checkpoints import BoolArray
@@ -171,7 +172,9 @@ def _codes(rows: pa.Table, columns: Sequence[str]) -> IntArray:
     """A number for each row; two rows have the same one exactly where they are equal in the columns."""
     codes = np.zeros(rows.num_rows, dtype=np.int64)
     for column in columns if rows.num_rows else ():
-        encoded = pc.dictionary_encode(rows.column(column), null_encoding="encode").combine_chunks()
+        values = rows.column(column)
+        values = _as_bytes(values) if is_list(values.type) else values
+        encoded = pc.dictionary_encode(values, null_encoding="encode").combine_chunks()
         width = len(encoded.dictionary) + 1
         mixed = codes * width + encoded.indices.to_numpy(zero_copy_only=False)
         codes = np.unique(mixed, return_inverse=True)[1].astype(np.int64)
@@ -192,6 +195,15 @@ def _account(part: pa.Table, cuts: Sequence[Sequence[str]], target: str) -> dict
         "digest": digest_ids(part),
         "segments": segments,
     }
+
+
+def _as_bytes(lists: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Each list of numbers as the bytes of its 32-bit floats: equal where the lists are."""
+    whole = pc.cast(lists, pa.large_list(pa.float32())).combine_chunks()
+    ends = pa.py_buffer(whole.offsets.to_numpy() * 4)
+    numbers = pa.py_buffer(np.ascontiguousarray(whole.values.to_numpy(zero_copy_only=False)))
+    found = pa.Array.from_buffers(pa.large_binary(), len(whole), [None, ends, numbers])
+    return pa.chunked_array([pc.if_else(whole.is_valid(), found, pa.scalar(None, pa.large_binary()))])
 
 
 def _microseconds(rows: pa.Table, column: str = "timestamp") -> IntArray:

@@ -4,7 +4,7 @@ Numbers are imputed with the median, standardised, and given three hinges at the
 can bend. Measured with logistic regression trained on 2,000 rows, tested on the next 2,000 and rolled over the
 stream, the hinges bring +.007 (elec2), +.023 (mixed_abrupt), +.028 (sine_abrupt), +.019 (noaa_weather),
 +.017 (carloan) and -.004 (sea_abrupt, whose true border is a plane) against plain standardised numbers. Categories
-become one column a value, texts TF-IDF of words and word pairs, times the hour on a circle.
+become one column a value, texts TF-IDF of words and word pairs, times the hour on a circle, embeddings themselves.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
+from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from monitors.columns import numbers
+from monitors.embeddings import common_length, read_vectors
 from monitors.readings import FloatArray
-from monitors.segments import text_of
+from monitors.values import text_of
 
 Matrix = Any
 """A dense float64 array, or a float32 CSR matrix where a column is wide; rows x width. (scipy ships no types.)"""
@@ -35,6 +37,10 @@ TEXT_WEIGHT = float(np.sqrt(10.0))
 """Texts enter with more weight: a penalty of C=1 on them is then C=10 on plain TF-IDF, the better one on CLINC150."""
 MOST_TERMS = 50_000
 WIDEST_DENSE = 64
+WIDEST_EMBEDDING = 512
+"""Longer embeddings enter by so many principal components: 50,000 rows of 4,096 doubles would be 1.6 GB. On 1,024
+numbers made of CLINC150's texts, 256 components cost .015 of accuracy (.874 against .889)."""
+SAMPLE = 10_000
 _WORDS = r"(?u)\b\w+\b"
 
 
@@ -165,6 +171,48 @@ class TextBlock:
             return None
         vectorizer = _vectorizer(None).fit(texts)
         return cls(name, tuple(vectorizer.get_feature_names_out().tolist()), vectorizer.idf_.astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingBlock:
+    """An embedding: standardised, and where it is long, on `axes` [D, components]. All zero where it is missing."""
+
+    name: str
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    axes: NDArray[np.float32]
+    kind: str = "embedding"
+
+    def encode(self, table: pa.Table) -> Matrix:
+        width = self.axes.shape[1] or len(self.mean)
+        matrix = np.zeros((table.num_rows, width))
+        source = f"feature_{self.name}"
+        if source in table.column_names:
+            rows, vectors = read_vectors(table.column(source), len(self.mean))
+            z = np.clip((vectors - self.mean) / self.scale, -FARTHEST, FARTHEST)
+            matrix[rows] = z @ self.axes if self.axes.shape[1] else z
+        return matrix
+
+    def parts(self) -> dict[str, object]:
+        return {"kind": self.kind, "name": self.name, "mean": self.mean, "scale": self.scale, "axes": self.axes}
+
+    @classmethod
+    def learn(cls, name: str, table: pa.Table) -> "EmbeddingBlock | None":
+        column = table.column(f"feature_{name}")
+        length, _ = common_length(column)
+        _, vectors = read_vectors(column, length)
+        if not len(vectors) or not length:
+            return None
+        mean, scale = vectors.mean(axis=0), vectors.std(axis=0)
+        scale = np.where(scale > 0, scale, np.float32(1))
+        axes = np.zeros((length, 0), dtype=np.float32)
+        if length > WIDEST_EMBEDDING and len(vectors) > WIDEST_EMBEDDING:
+            some = vectors[np.linspace(0, len(vectors) - 1, min(len(vectors), SAMPLE)).astype(np.int64)]
+            z = np.clip((some - mean) / scale, -FARTHEST, FARTHEST)
+            found = TruncatedSVD(WIDEST_EMBEDDING, random_state=0).fit(z)
+            # A component has a mean square of at most length / components: brought back to the others' size.
+            axes = np.ascontiguousarray(found.components_.T * np.sqrt(WIDEST_EMBEDDING / length), dtype=np.float32)
+        return cls(name, mean, scale, axes)
 
 
 def _numbers(table: pa.Table, name: str) -> FloatArray:

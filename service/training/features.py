@@ -8,7 +8,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from monitors.columns import KINDS, bare_name, infer_kind
-from service.training.feature_blocks import CategoryBlock, Matrix, NumberBlock, TextBlock, TimeBlock
+from service.training.feature_blocks import CategoryBlock, EmbeddingBlock, Matrix, NumberBlock, TextBlock, TimeBlock
 from service.training.training_errors import NoFeatures, TrainingData
 
 
@@ -21,7 +21,7 @@ class Block(Protocol):
 
     @property
     def kind(self) -> str:
-        """number, time, category or text."""
+        """number, time, category, text or embedding."""
 
     def encode(self, table: pa.Table) -> Matrix:
         """The feature's part of the matrix; whatever cannot be read is missing, and no row fails."""
@@ -57,6 +57,8 @@ def _learn_block(name: str, table: pa.Table, kind: str) -> Block | None:
         return TimeBlock(name)
     if kind == "text":
         return TextBlock.learn(name, table)
+    if kind == "embedding":
+        return EmbeddingBlock.learn(name, table)
     if kind in ("category", "boolean"):
         return CategoryBlock.learn(name, table)
     raise TrainingData(
@@ -88,5 +90,7 @@ def block_from(parts: Mapping[str, Any]) -> Block:
             return TimeBlock(name)
         case "text":
             return TextBlock(name, tuple(str(parts["terms"]).split("\n")), parts["idf"])
+        case "embedding":
+            return EmbeddingBlock(name, parts["mean"], parts["scale"], parts["axes"])
         case _:
             return CategoryBlock(name, tuple(parts["values"].tolist()))

@@ -41,5 +41,6 @@ def baseline_of(policy: Policy, version: str, rows: pa.Table, *, out_of_fold: bo
         target=policy.task.target,
         task=policy.task.kind,
         slice_seconds=int(policy.window.slice.total_seconds()),
+        season=policy.window.season,
         out_of_fold=out_of_fold,
     )

@@ -10,10 +10,12 @@ from fastapi import APIRouter, Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from policies.decision import HOLD_CODES, TRIGGER_CODES
+from service import together
 from service.errors import StoreError
 from service.house import House
 from service.policy_files import PolicyState
 from service.records import DecisionRecord, Evaluation, Release, Retraining, Watch
+from service.together import Together
 from service.web.auth import Caller
 from service.web.observe import budget_left
 from service.web.problems import KINDS, PAGE
@@ -27,6 +29,7 @@ routes = APIRouter(include_in_schema=False)
 # The sign stands beside the word, so that nobody needs to tell colours apart.
 STATE_SIGNS = {"ok": "✓", "watch": "◐", "drifting": "▲", "insufficient": "…", "blind": "∅", "fault": "✕"}
 _SHOWN, _SEGMENTS_SHOWN, _REASONS_SHOWN = 8, 40, 4
+_SHARES = {"accuracy", "macro_f1", "precision", "recall", "calibration"}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
@@ -49,12 +52,16 @@ class SegmentRow:
 
 @dataclass(frozen=True)
 class DecisionRow:
-    """One decision: what speaks first, then all else that was met; `has_report` where a person can read evidence."""
+    """One decision: what speaks first, then all else that was met; `has_report` where a person can read evidence.
+
+    `together` says which columns together made the change, where that was read.
+    """
 
     record: DecisionRecord
     reasons: Sequence[str]
     more: Sequence[str]
     has_report: bool
+    together: Together | None
 
 
 @dataclass(frozen=True)
@@ -72,10 +79,13 @@ class ModelPart:
     retrainings: Sequence[Retraining]
     releases: Sequence[Release]
     budget_left: int | None
+    blind: str | None
 
     @property
     def state(self) -> str:
         """The worst of its segments' states; empty before the first evaluation."""
+        if self.blind:
+            return "blind"
         return self.segments[0].state if self.segments else ""
 
     @property
@@ -115,6 +125,7 @@ def part(house: House, model: str) -> ModelPart:
         retrainings=retrainings[:_SHOWN],
         releases=house.ledger.releases(model)[: -_SHOWN - 1 : -1],
         budget_left=budget_left(house, model, retrainings, house.clock()),
+        blind=house.ledger.blindness(model),
     )
 
 
@@ -124,7 +135,9 @@ def decision_row(house: House, record: DecisionRecord) -> DecisionRow:
     met = [reason for reason in record.reasons if reason["met"]]
     ordered = sorted(met, key=lambda reason: reason["code"] not in first)
     texts = list(dict.fromkeys(str(reason["text"]) for reason in ordered))
-    return DecisionRow(record, texts[:_REASONS_SHOWN], texts[_REASONS_SHOWN:], report_file(house, record).is_file())
+    report = report_file(house, record)
+    found = together.read(report.parent) if record.action == "retrain" else None
+    return DecisionRow(record, texts[:_REASONS_SHOWN], texts[_REASONS_SHOWN:], report.is_file(), found)
 
 
 def _page(house: House, models: Sequence[str], caller: Caller) -> Response:
@@ -160,12 +173,12 @@ def show_number(value: float | None, digits: int = 3) -> str:
 
 
 def show_performance(value: float | None, metric: str) -> str:
-    """Accuracy in per cent, an error as a number.
+    """Shares like accuracy in per cent, an error as a number.
 
     >>> show_performance(0.8125, "accuracy"), show_performance(3.5, "mae")
     ('81.2 %', '3.5')
     """
-    return f"{100 * value:.1f} %" if value is not None and metric in {"accuracy", "macro_f1"} else show_number(value)
+    return f"{100 * value:.1f} %" if value is not None and metric in _SHARES else show_number(value)
 
 
 def show_time(at: datetime | None) -> str:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Header, Response
 from starlette.responses import FileResponse, HTMLResponse
 
+from service import together
 from service.evidence import folder_of
 from service.house import House
 from service.records import DecisionRecord
@@ -13,6 +15,8 @@ from service.web.routes.desk import AtDesk, Desk, Limit, Reader, answer
 from service.web.routes.refusals import NotYet, Unknown
 
 routes = APIRouter(tags=["decisions"])
+
+Accept = Annotated[str, Header()]
 # The report is a page of its own with inline scripts, made from what senders wrote: it may run, but not in our name.
 _SANDBOX = {
     "Content-Security-Policy": "sandbox allow-scripts; default-src 'unsafe-inline' 'unsafe-eval' data: blob:",
@@ -40,9 +44,12 @@ def show_decision_of_model(model: str, decision_id: str, desk: AtDesk, caller: R
 
 
 @routes.get("/v1/decisions/{decision_id}/evidence", summary="The Evidently report", response_class=HTMLResponse)
-def show_evidence(decision_id: str, desk: AtDesk, caller: Reader) -> Response:
-    """An HTML page: a sample of the window against a sample of the baseline. Made for decisions to retrain only."""
-    return _report(desk, _find(desk, desk.models(caller), decision_id))
+def show_evidence(decision_id: str, desk: AtDesk, caller: Reader, accept: Accept = "") -> Response:
+    """An HTML page: a sample of the window against a sample of the baseline. Made for decisions to retrain only.
+
+    With `Accept: application/json` what is on top of it: which columns together tell the two apart.
+    """
+    return _evidence(desk, _find(desk, desk.models(caller), decision_id), accept)
 
 
 @routes.get(
@@ -50,9 +57,9 @@ def show_evidence(decision_id: str, desk: AtDesk, caller: Reader) -> Response:
     summary="The Evidently report of a decision of a model",
     response_class=HTMLResponse,
 )
-def show_evidence_of_model(model: str, decision_id: str, desk: AtDesk, caller: Reader) -> Response:
+def show_evidence_of_model(model: str, decision_id: str, desk: AtDesk, caller: Reader, accept: Accept = "") -> Response:
     """The same."""
-    return _report(desk, _find(desk, [desk.check_model(model, caller)], decision_id))
+    return _evidence(desk, _find(desk, [desk.check_model(model, caller)], decision_id), accept)
 
 
 def report_file(house: House, decision: DecisionRecord) -> Path:
@@ -60,9 +67,15 @@ def report_file(house: House, decision: DecisionRecord) -> Path:
     return folder_of(house.settings.data_dir, decision.id) / "report.html"
 
 
-def _report(desk: Desk, decision: DecisionRecord) -> Response:
+def _evidence(desk: Desk, decision: DecisionRecord, accept: str) -> Response:
     report = report_file(desk.house, decision)
-    if report.is_file():
+    if accept.startswith("application/json"):
+        found = together.read(report.parent)
+        if found is not None:
+            return answer({"sentence": found.sentence, "segment": found.segment, "reading": found.reading})
+        if report.is_file():
+            raise Unknown(f"which columns together made {decision.id} was not read")
+    elif report.is_file():
         return FileResponse(report, media_type="text/html; charset=utf-8", headers=_SANDBOX)
     if report.parent.is_dir():
         raise NotYet(f"the report of {decision.id} is being made: ask again in a few seconds")

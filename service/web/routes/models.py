@@ -46,9 +46,13 @@ def show_model(model: str, desk: AtDesk, caller: Reader) -> Response:
 
 @routes.get("/v1/models/{model}/segments", summary="The readings of all segments")
 def list_segments(model: str, desk: AtDesk, caller: Reader) -> Response:
-    """State, rows, drift by column, faults and performance of each segment, as the last evaluation left them."""
+    """State, rows, drift by column, faults and performance of each segment, as the last evaluation left them.
+
+    `blind` says why there is nothing newer where the champion has no baseline, and what to do.
+    """
     desk.check_model(model, caller)
-    return answer(_readings(desk.house.ledger.evaluation(model)))
+    ledger = desk.house.ledger
+    return answer({**_readings(ledger.evaluation(model)), "blind": ledger.blindness(model)})
 
 
 # A segment's name may hold any sign, a slash too.
@@ -60,16 +64,21 @@ def show_segment(model: str, segment: str, desk: AtDesk, caller: Reader) -> Resp
     found = next((each for each in evaluation.segments if each["segment"] == segment), None)
     if found is None:
         names = ", ".join(str(each["segment"]) for each in evaluation.segments[:20])
-        listed = f"the last evaluation read {names}" if names else "it was not evaluated yet"
+        unread = desk.house.ledger.blindness(model) or "it was not evaluated yet"
+        listed = f"the last evaluation read {names}" if names else unread
         raise Unknown(f"model {model} has no segment {segment[:200]!r}; {listed}")
     about = {name: value for name, value in _readings(evaluation).items() if name != "segments"}
     return answer({**about, **found, "distributions": distributions(desk.house, evaluation, segment)})
 
 
 def overview(house: House, model: str) -> dict[str, Any]:
-    """What the lists show of a model. `state` is the worst of its used segments', None before the first evaluation."""
+    """What the lists show of a model. `state` is the worst of its used segments', None before the first evaluation.
+
+    Without a baseline it is blind, and `blind` says why.
+    """
     evaluation, policy = house.ledger.evaluation(model), house.policies.states().get(model)
     states = Counter(str(each["state"]) for each in filter(is_used, evaluation.segments))
+    blind = house.ledger.blindness(model)
     return {
         "model": model,
         "champion": house.ledger.champion(model) or None,
@@ -78,7 +87,8 @@ def overview(house: House, model: str) -> dict[str, Any]:
         "policy": {"file": policy.file.name, "current": policy.is_current, "problem": policy.problem}
         if policy
         else None,
-        "state": next((state for state in SEGMENT_STATES if states[state]), None),
+        "state": "blind" if blind else next((state for state in SEGMENT_STATES if states[state]), None),
+        "blind": blind,
         "segments": states,
         "faults": evaluation.faults,
         "evaluated_at": evaluation.at,

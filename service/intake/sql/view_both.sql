@@ -1,4 +1,0 @@
-CREATE OR REPLACE TEMP VIEW {name} AS
-SELECT * FROM read_parquet([{paths}], union_by_name = true, hive_partitioning = false)
-UNION ALL BY NAME
-SELECT * FROM {name}_tail

@@ -1,2 +1,0 @@
-CREATE OR REPLACE TEMP VIEW {name} AS
-SELECT * FROM read_parquet([{paths}], union_by_name = true, hive_partitioning = false)

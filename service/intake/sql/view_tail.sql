@@ -1,2 +1,0 @@
-CREATE OR REPLACE TEMP VIEW {name} AS
-SELECT * FROM {name}_tail

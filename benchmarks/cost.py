@@ -16,12 +16,12 @@ import numpy as np
 from machine import described
 from traffic import Traffic, Wobbling, layout_of
 
-from monitors.baselines import Baseline, of_profiles
+from monitors.baseline.baselines import Baseline, of_profiles
 from monitors.compare import Comparison
-from monitors.drift import read_drift
-from monitors.shares import Pair
-from monitors.statistics import every
-from monitors.windows import add_up
+from monitors.counting.windows import add_up
+from monitors.reading.drift import read_drift
+from monitors.statistics.formulas import every
+from monitors.statistics.shares import Pair
 
 RUNS = 7
 

@@ -12,7 +12,7 @@ import numpy as np
 from machine import described
 from traffic import FloatArray, Traffic, Wobbling, layout_of
 
-from monitors.baselines import of_profiles
+from monitors.baseline.baselines import of_profiles
 from monitors.compare import Comparison, Question
 from policies.assessment import assess
 from policies.parse import parse

@@ -24,11 +24,11 @@ import pyarrow.parquet as pq
 from machine import described
 from sklearn.linear_model import LinearRegression
 
-from monitors.baselines import Baseline, build
-from monitors.performance import read_performance
-from monitors.profiles import fold
+from monitors.baseline.baselines import Baseline, build
+from monitors.counting.profiles import fold
+from monitors.counting.windows import add_up
+from monitors.reading.performance import read_performance
 from monitors.readings import FloatArray
-from monitors.windows import add_up
 
 CHUNKS, START = 10, 1_767_225_600
 HERE = Path(__file__).parent

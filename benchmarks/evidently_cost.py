@@ -21,9 +21,9 @@ import pyarrow as pa
 from machine import described
 from threadpoolctl import threadpool_limits
 
-from monitors.baselines import build
+from monitors.baseline.baselines import build
 from monitors.compare import Comparison, Question
-from monitors.profiles import fold
+from monitors.counting.profiles import fold
 
 SEGMENTS, NUMBERS, CATEGORIES, HOURS, START = 50, 16, 4, 24, 1_767_225_600
 SEED = 0

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from machine import described
 
-from monitors.baselines import Baseline, build
+from monitors.baseline.baselines import Baseline, build
 from monitors.compare import Comparison, Question
-from monitors.profiles import fold
-from monitors.quality import faulty_slices
+from monitors.counting.profiles import fold
+from monitors.reading.quality import faulty_slices
 from monitors.readings import FAULT_KINDS, FloatArray
 from policies.assessment import assess
 from policies.parse import parse

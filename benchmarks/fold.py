@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 from machine import described
 
-from monitors.bins import Float32Array, Lookup, quantile_edges
-from monitors.counting import Groups
-from monitors.layouts import Layout, learn_layout
-from monitors.profiles import add, fold
+from monitors.columns.bins import Float32Array, Lookup, quantile_edges
+from monitors.counting.groups import Groups
+from monitors.counting.layouts import Layout, learn_layout
+from monitors.counting.profiles import add, fold
 from monitors.readings import FloatArray, IntArray
 
 ROWS, COLUMNS, SEGMENTS, RUNS, LOOPS, SEED = 10_000, 20, 50, 41, 3, 0

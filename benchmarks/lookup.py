@@ -9,7 +9,7 @@ from timeit import repeat
 import numpy as np
 from machine import described
 
-from monitors.bins import Lookup, quantile_edges
+from monitors.columns.bins import Lookup, quantile_edges
 
 ROWS, RUNS, LOOPS, SEED = 10_000, 31, 10, 0
 

@@ -16,10 +16,10 @@ from machine import described
 from pyarrow import parquet
 from traffic import FloatArray, Traffic, Wobbling, layout_of
 
-from monitors.baselines import Baseline, build, of_profiles
+from monitors.baseline.baselines import Baseline, build, of_profiles
 from monitors.compare import Comparison, Question
-from monitors.profiles import fold
-from monitors.slices import LONGEST
+from monitors.counting.profiles import fold
+from monitors.counting.slices import LONGEST
 from policies.assessment import assess
 from policies.parse import parse
 from policies.policy import Policy

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from monitors.columns import Column
-from monitors.layouts import Layout
-from monitors.segments import Cut
+from monitors.columns.column import Column
+from monitors.counting.layouts import Layout
+from monitors.counting.segments import Cut
 
 FloatArray = NDArray[np.float64]
 BINS, CATEGORICAL = 10, 2

@@ -6,15 +6,15 @@ from datetime import datetime
 
 import numpy as np
 
-from monitors.baselines import Baseline
-from monitors.drift import read_drift, statistic_of
+from monitors.baseline.baselines import Baseline
+from monitors.baseline.references import Reference, references
+from monitors.counting.windows import Windows, add_up
 from monitors.errors import BaselineMismatch
-from monitors.findings import read_findings
-from monitors.performance import read_performance
-from monitors.quality import read_quality, volume_ratio, without_new
+from monitors.reading.drift import read_drift, statistic_of
+from monitors.reading.findings import read_findings
+from monitors.reading.performance import read_performance
+from monitors.reading.quality import read_quality, volume_ratio, without_new
 from monitors.readings import FAULT_KINDS, DriftReadings, FloatArray, QualityReadings, Readings, TwinReading
-from monitors.references import Reference, references
-from monitors.windows import Windows, add_up
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from time import perf_counter
 
 import msgspec
 
-from monitors.baselines import Baseline
+from monitors.baseline.baselines import Baseline
 from monitors.compare import Comparison, Question
-from monitors.performance import MOST_SLICES
-from monitors.quality import faulty_slices
+from monitors.counting.slices import LONGEST
+from monitors.reading.performance import MOST_SLICES
+from monitors.reading.quality import faulty_slices
+from monitors.reading.twin import read_twin
 from monitors.readings import FAULT_KINDS, FloatArray, Readings
-from monitors.slices import LONGEST
-from monitors.twin import read_twin
 from policies.assessment import Assessment, assess
 from policies.decide import decide
 from policies.decision import CONDITION_CODES, Attempt, Decision, History, ManualRequest

@@ -25,8 +25,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from monitors.columns import bare_name, infer_kind, numbers
-from monitors.segments import OTHER, text_of
+from monitors.columns.kinds import bare_name, infer_kind
+from monitors.columns.numeric import numbers
+from monitors.columns.values import text_of
+from monitors.counting.segments import OTHER
 from service import together
 from service.errors import ServiceError
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from monitors.baselines import Baseline
+from monitors.baseline.baselines import Baseline
 from monitors.errors import BaselineMismatch
 from service.errors import ServiceError
 from service.records import DecisionRecord, Evaluation, Release, Request, Retraining, Watch

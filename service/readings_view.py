@@ -38,6 +38,8 @@ def _columns(policy: Policy, readings: Readings, segment: int) -> list[dict[str,
             "size": number(drift.size[segment, c]),
             "uncorrected": number(drift.uncorrected[segment, c]),
             "threshold": policy.drift_rule(drift.columns[c]).threshold,
+            "rows": number(drift.rows[segment, c]),
+            "borrowed": number(drift.borrowed[segment, c]),
             "evidence_ln": number(drift.evidence_ln[segment, c]),
             "window_start": moment(drift.window_start[segment, c]),
         }

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from monitors.baselines import Baseline
+from monitors.baseline.baselines import Baseline
 from policies.decision import TRIGGER_CODES
 from policies.gate import Verdict
 from policies.policy import Policy

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from monitors.baselines import Baseline
-from monitors.column import from_plain, to_plain
-from monitors.domain import FEWEST_ROWS, DomainReading, tell_apart
-from monitors.segments import ALL
+from monitors.baseline.baselines import Baseline
+from monitors.columns.column import from_plain, to_plain
+from monitors.counting.segments import ALL
+from monitors.reading.domain import FEWEST_ROWS, DomainReading, tell_apart
 from service.training.comparing import masks_of
 
 ROWS = 10_000

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from monitors.baselines import Baseline
+from monitors.baseline.baselines import Baseline
 from policies.gate import ENOUGH_LN, Verdict
 from policies.policy import Policy
 from service.house import House

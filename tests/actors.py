@@ -11,7 +11,7 @@ from pathlib import Path
 
 from intake import NOON, Intake, batch, label_rows
 
-from monitors.baselines import Baseline
+from monitors.baseline.baselines import Baseline
 from service.errors import StoreError
 from service.intake.archiving import Roll
 from service.intake.wire import Batch

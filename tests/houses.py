@@ -18,7 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streams import START, predictions
 
-from monitors.baselines import Baseline
+from monitors.baseline.baselines import Baseline
 from service.cycle import Cycle
 from service.house import House, joiner_of, open_house, worker_of
 from service.intake import counts

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from streams import START, predictions
 
-from monitors import baselines
-from monitors.baselines import Baseline
+from monitors.baseline import baselines
+from monitors.baseline.baselines import Baseline
 from service.intake import counts
 from service.intake.archive import Archive
 from service.intake.archiving import Roll

@@ -102,7 +102,7 @@ def test_the_task_of_the_policy_says_what_a_prediction_may_be(server: Embedded, 
 
 
 def test_without_a_policy_the_task_is_that_of_the_baseline(server: Embedded, tmp_path):
-    from monitors.baselines import build
+    from monitors.baseline.baselines import build
 
     numbers = pa.table(
         {"timestamp": pa.array([NOON] * 9), "prediction": [1.5] * 9, "feature_x1": [float(i) for i in range(9)]}
@@ -297,6 +297,9 @@ def test_segments_show_size_evidence_threshold_and_rows(house, client):
     first = shown["segments"][0]
     assert (first["segment"], first["rows"]) == ("all", 2800)
     assert {"size", "uncorrected", "threshold", "evidence_ln"} <= set(first["columns"][0])
+    assert 200 <= first["columns"][0]["rows"] <= 2800
+    assert first["columns"][0]["borrowed"] == 0
+    assert any(column["borrowed"] for each in shown["segments"] for column in each["columns"])
     assert first["performance"]["labelled"] > 0
     assert shown["evidence_threshold_ln"] > 0
 

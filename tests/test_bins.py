@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from monitors.bins import Lookup, quantile_edges
+from monitors.columns.bins import Lookup, quantile_edges
 
 RNG = np.random.default_rng(0)
 floats = st.floats(width=32, allow_nan=False)

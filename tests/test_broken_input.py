@@ -9,11 +9,11 @@ import pytest
 from houses import NOON, client_of, evaluate, give_baseline, ingest, open_shop
 from streams import START, predictions
 
-from monitors.baselines import Baseline, build
+from monitors.baseline.baselines import Baseline, build
 from monitors.compare import Comparison, Question
+from monitors.counting.labelled import fold_labelled
+from monitors.counting.profiles import fold
 from monitors.errors import BadColumn, BaselineMismatch, EmptyBaseline
-from monitors.labelled import fold_labelled
-from monitors.profiles import fold
 from monitors.readings import FAULT_KINDS, Readings
 from policies.assessment import assess
 from policies.parse import parse

@@ -12,15 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import START
 
-from monitors.baselines import build
-from monitors.column import from_plain, to_plain
-from monitors.columns import infer, infer_kind, numbers
+from monitors.baseline.baselines import build
+from monitors.columns.column import from_plain, to_plain
+from monitors.columns.inference import infer
+from monitors.columns.kinds import infer_kind
+from monitors.columns.numeric import numbers
+from monitors.columns.texts import split
+from monitors.columns.times import read_times
+from monitors.columns.topics import NONE, learn_topics
+from monitors.columns.values import LONGEST_BYTES, text_of
+from monitors.counting.profiles import add, fold
 from monitors.errors import BadColumn
-from monitors.profiles import add, fold
-from monitors.texts import split
-from monitors.times import read_times
-from monitors.topics import NONE, learn_topics
-from monitors.values import LONGEST_BYTES, text_of
 
 STREAMS = Path(os.environ.get("TIDEGATE_STREAMS", Path(__file__).parents[2] / "shared" / "data"))
 SUBJECTS = ["shoe", "parcel", "refund", "garden"]

@@ -5,11 +5,11 @@ import pyarrow as pa
 import pytest
 from streams import START, predictions
 
-from monitors.baselines import build
+from monitors.baseline.baselines import build
 from monitors.compare import Comparison, Question
-from monitors.labelled import fold_labelled
-from monitors.profiles import fold
-from monitors.statistics import STATISTICS
+from monitors.counting.labelled import fold_labelled
+from monitors.counting.profiles import fold
+from monitors.statistics.formulas import STATISTICS
 
 QUESTION = Question({}, "psi", "accuracy")
 HISTORY = predictions(3000)

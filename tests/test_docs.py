@@ -18,7 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from monitors.readings import FAULT_KINDS
-from monitors.statistics import STATISTICS
+from monitors.statistics.formulas import STATISTICS
 from policies.decision import CODES, CONDITION_CODES, HOLD_CODES, TRIGGER_CODES
 from policies.gate import judge
 from policies.measures import STATISTICS as POLICY_STATISTICS

@@ -5,9 +5,10 @@ import pyarrow as pa
 import pytest
 from streams import predictions
 
-from monitors.columns import Column, infer
-from monitors.domain import ROWS, VALUES, DomainReading, auc, tell_apart
-from monitors.pairs import draw_pairs
+from monitors.columns.column import Column
+from monitors.columns.inference import infer
+from monitors.reading.domain import ROWS, VALUES, DomainReading, auc, tell_apart
+from monitors.reading.pairs import draw_pairs
 
 ROWS_NOW = 1_000
 SEEDS = range(30)

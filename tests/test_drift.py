@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from traffic import Traffic, Wobbling, layout_of
 
-from monitors.baselines import Baseline, of_profiles
+from monitors.baseline.baselines import Baseline, of_profiles
+from monitors.baseline.leaning import rows_to_borrow
+from monitors.baseline.wobble import moderate
 from monitors.compare import Comparison
-from monitors.drift import read_drift
-from monitors.evidence import distribution_evidence_ln
-from monitors.leaning import rows_to_borrow
+from monitors.counting.windows import add_up
+from monitors.reading.drift import read_drift
 from monitors.readings import DriftReadings, FloatArray
-from monitors.windows import add_up
-from monitors.wobble import moderate
+from monitors.statistics.evidence import distribution_evidence_ln
 
 LAYOUT = layout_of(6, 6)
 X1 = 3

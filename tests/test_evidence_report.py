@@ -14,7 +14,7 @@ from houses import HOSTILE, NOON, client_of, give_baseline, ingest, open_shop
 from streams import START
 from streams import predictions as shop_rows
 
-from monitors.domain import ColumnPart, DomainReading
+from monitors.reading.domain import ColumnPart, DomainReading
 from service import evidence, evidence_report, together
 from service.evidence_report import ROWS, NothingToShow, prepare, start
 from service.house import House

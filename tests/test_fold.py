@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from intake import BASELINE, NOON, Intake, batch, label_rows, sum_of
 
-from monitors.profiles import fold
+from monitors.counting.profiles import fold
 from service.errors import StoreAway
 from service.intake import columns
 from service.intake.log import Log

@@ -8,7 +8,7 @@ import pytest
 from intake import BASELINE, NOON, Intake, batch, label_rows
 from pyarrow import feather, parquet
 
-from monitors import baselines
+from monitors.baseline import baselines
 from service.errors import Backlogged, BadName, BadSetting, KeyConflict, NothingAcceptable, Rejection, StoreFull
 from service.intake import wire
 from service.intake.archiving import Roll

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf
 from streams import START, predictions
 
-from monitors.baselines import Baseline, build
-from monitors.joint import MOST_COLUMNS, Joint, _shrunk
-from monitors.layouts import Layout, from_plain, learn_layout, to_plain
-from monitors.profiles import fold
-from monitors.shares import Pair
-from monitors.statistics import psi
+from monitors.baseline.baselines import Baseline, build
+from monitors.columns.joint import MOST_COLUMNS, Joint, _shrunk
+from monitors.counting.layouts import Layout, from_plain, learn_layout, to_plain
+from monitors.counting.profiles import fold
+from monitors.statistics.formulas import psi
+from monitors.statistics.shares import Pair
 
 ROWS = 10_000
 

@@ -16,8 +16,8 @@ import pytest
 from actors import ROWS, label_values, open_intake, send
 from intake import BASELINE, Intake, batch, sum_of
 
-from monitors.labelled import fold_labelled
-from monitors.profiles import fold
+from monitors.counting.labelled import fold_labelled
+from monitors.counting.profiles import fold
 from service.storage.embedded import Embedded
 
 ROLES = ("append", "work", "join")

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from intake import BASELINE, NOON, Intake, batch, sum_of
 from streams import predictions
 
-from monitors import baselines
-from monitors.labelled import fold_labelled
+from monitors.baseline import baselines
+from monitors.counting.labelled import fold_labelled
 from service.errors import StoreAway
 from service.intake.archiving import Roll
 

@@ -15,17 +15,17 @@ from intake import NOON, Intake, batch
 from sklearn import metrics as sk
 from streams import START, predictions
 
-from monitors.baselines import Baseline, build
+from monitors.baseline.baselines import Baseline, build
 from monitors.compare import Comparison, Question
-from monitors.estimates import estimate
-from monitors.label_shift import label_shift, learn_confusion
-from monitors.labelled import fold_labelled
-from monitors.loss_evidence import loss_evidence_ln
-from monitors.performance import read_performance
-from monitors.profiles import fold
+from monitors.counting.labelled import fold_labelled
+from monitors.counting.profiles import fold
+from monitors.counting.windows import add_up
+from monitors.reading.estimates import estimate
+from monitors.reading.label_shift import label_shift, learn_confusion
+from monitors.reading.performance import read_performance
+from monitors.reading.scores import METRICS
 from monitors.readings import PerformanceReadings
-from monitors.scores import METRICS
-from monitors.windows import add_up
+from monitors.statistics.loss_evidence import loss_evidence_ln
 from policies.measures import PERFORMANCE_METRICS
 from policies.parse import parse
 from service.readings_view import segments_view

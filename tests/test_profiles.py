@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import predictions
 
-from monitors.baselines import Baseline, build
+from monitors.baseline.baselines import Baseline, build
+from monitors.counting.labelled import fold_labelled
+from monitors.counting.layouts import Layout, learn_layout
+from monitors.counting.profiles import add, fold
 from monitors.errors import BadColumn, BaselineMismatch, EmptyBaseline
-from monitors.labelled import fold_labelled
-from monitors.layouts import Layout, learn_layout
-from monitors.profiles import add, fold
 
 ROWS = 900
 TABLE = predictions(ROWS, missing=0.05)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import START, predictions
 
-from monitors.baselines import build
+from monitors.baseline.baselines import build
 from monitors.compare import Comparison, Question
-from monitors.profiles import fold
-from monitors.quality import faulty_slices
+from monitors.counting.profiles import fold
+from monitors.reading.quality import faulty_slices
 from monitors.readings import FAULT_KINDS, Readings
 from policies.assessment import assess
 from policies.parse import parse

@@ -3,8 +3,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitors.layouts import from_plain, learn_layout, to_plain
-from monitors.segments import MISSING, OTHER, Cut, assign, find_cut, parents, value_tuples
+from monitors.counting.layouts import from_plain, learn_layout, to_plain
+from monitors.counting.segments import MISSING, OTHER, Cut, assign, find_cut, parents, value_tuples
 
 words = st.text(max_size=4) | st.sampled_from(["other", "missing", "a,b", "a=b", '"', "a", "b", "all", "x" * 5_000])
 rows = st.lists(st.tuples(words | st.none(), words | st.none()), min_size=1, max_size=30)

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import predictions
 
-from monitors.baselines import build
-from monitors.bins import Lookup, quantile_edges
-from monitors.corrections import corrected, sampling_part, take_off
-from monitors.p_values import p_value
-from monitors.profiles import fold
-from monitors.shares import Pair, normal_scores, plain_shares, smoothed_shares
-from monitors.statistics import FORMULAS, RAW, STATISTICS, every, missing_share
+from monitors.baseline.baselines import build
+from monitors.columns.bins import Lookup, quantile_edges
+from monitors.counting.profiles import fold
+from monitors.statistics.corrections import corrected, sampling_part, take_off
+from monitors.statistics.formulas import FORMULAS, RAW, STATISTICS, every, missing_share
+from monitors.statistics.p_values import p_value
+from monitors.statistics.shares import Pair, normal_scores, plain_shares, smoothed_shares
 
 DISTANCES = {"jensenshannon", "hellinger", "TVD", "ks", "wasserstein"}
 FREE_OF_ORDER = ("psi", "kl_div", "jensenshannon", "hellinger", "TVD")

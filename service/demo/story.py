@@ -19,7 +19,7 @@ from pyarrow import parquet
 from rich.console import Console
 
 import policies
-from monitors.baselines import Baseline
+from monitors.baseline.baselines import Baseline
 from policies.policy import Policy
 from service.demo.account import Scene, accuracies, check, first_accuracy
 from service.demo.console import address_of, check_host, listening, serve_console

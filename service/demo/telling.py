@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from monitors.baselines import Baseline
+from monitors.baseline.baselines import Baseline
 from policies.policy import Policy
 from service.demo import tables
 from service.demo.account import (

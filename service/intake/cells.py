@@ -5,7 +5,7 @@ from threading import Lock
 
 import numpy as np
 
-from monitors.baselines import Baseline
+from monitors.baseline.baselines import Baseline
 from monitors.readings import FloatArray
 from service.intake.open_profiles import vectors_of
 from service.storage import keys

@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitors.baselines import Baseline
-from monitors.profiles import fold
+from monitors.baseline.baselines import Baseline
+from monitors.counting.profiles import fold
 from monitors.readings import FloatArray
 from service.errors import StaleOwner, StoreAway, StoreError, UnreadableEntry
 from service.intake import columns

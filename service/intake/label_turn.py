@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from monitors.baselines import Baseline
-from monitors.labelled import fold_labelled
+from monitors.baseline.baselines import Baseline
+from monitors.counting.labelled import fold_labelled
 from service.intake import columns
 from service.intake.entries import id_number
 from service.intake.label_ends import CORRECTED, DUPLICATE, Label, LabelValue, judge

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from monitors.baselines import Baseline
+from monitors.baseline.baselines import Baseline
 from monitors.readings import FloatArray
 from service.storage import keys
 from service.storage.ownership import Write

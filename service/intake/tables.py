@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, feather, json, parquet
 
-from monitors.embeddings import is_list
+from monitors.columns.embeddings import is_list
 from service.errors import ServiceError
 from service.intake.columns import NUMBERS, TIME
 

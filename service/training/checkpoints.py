@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from monitors.counting.segments import ALL
 from monitors.readings import FloatArray, IntArray
-from monitors.segments import ALL
 
 BoolArray = NDArray[np.bool_]
 Segments = Mapping[str, BoolArray] | Sequence[str | None]

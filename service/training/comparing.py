@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitors.baselines import Baseline
+from monitors.baseline.baselines import Baseline
+from monitors.counting.segments import ALL, assign
 from monitors.readings import FloatArray
-from monitors.segments import ALL, assign
 from policies.gate import Verdict, judge
 from policies.policy import Policy
 from service.training.checkpoints import BoolArray

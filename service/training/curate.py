@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitors.columns import source_of
-from monitors.embeddings import is_list
+from monitors.columns.embeddings import is_list
+from monitors.columns.kinds import source_of
+from monitors.counting.segments import value_tuples
 from monitors.readings import IntArray
-from monitors.segments import value_tuples
 from service.training.checkpoints import BoolArray
 from service.training.training_errors import NotEnoughRows
 

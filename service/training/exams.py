@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from monitors.counting.segments import ALL
 from monitors.readings import FloatArray, IntArray
-from monitors.segments import ALL
 from service.training.checkpoints import BoolArray, Segments, masks_of, score_classes, score_numbers
 from service.training.feature_blocks import Matrix
 from service.training.features import encode

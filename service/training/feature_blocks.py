@@ -20,10 +20,10 @@ from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from monitors.columns import numbers
-from monitors.embeddings import common_length, read_vectors
+from monitors.columns.embeddings import common_length, read_vectors
+from monitors.columns.numeric import numbers
+from monitors.columns.values import text_of
 from monitors.readings import FloatArray
-from monitors.values import text_of
 
 Matrix = Any
 """A dense float64 array, or a float32 CSR matrix where a column is wide; rows x width. (scipy ships no types.)"""

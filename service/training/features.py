@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from monitors.columns import KINDS, bare_name, infer_kind
+from monitors.columns.kinds import KINDS, bare_name, infer_kind
 from service.training.feature_blocks import CategoryBlock, EmbeddingBlock, Matrix, NumberBlock, TextBlock, TimeBlock
 from service.training.training_errors import NoFeatures, TrainingData
 

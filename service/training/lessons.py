@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitors.columns.values import text_of
 from monitors.readings import FloatArray
-from monitors.segments import text_of
 from service.training.checkpoints import BoolArray
 from service.training.feature_blocks import Matrix
 from service.training.features import Block, encode, learn_blocks

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from monitors.baselines import Baseline, build
+from monitors.baseline.baselines import Baseline, build
 from policies.policy import Policy
 from service.ledger import Ledger
 
@@ -30,7 +30,7 @@ def baseline_of(policy: Policy, version: str, rows: pa.Table, *, out_of_fold: bo
     """The baseline of a version under a policy: its segments, column kinds and slice.
 
     Raises:
-        EmptyBaseline, BadColumn: see `monitors.baselines.build`.
+        EmptyBaseline, BadColumn: see `monitors.baseline.baselines.build`.
     """
     return build(
         rows,

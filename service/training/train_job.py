@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from monitors.segments import ALL
+from monitors.counting.segments import ALL
 from service.training.checkpoints import Checkpoint
 from service.training.curate import digest_ids
 from service.training.model_files import Manifest, write_model

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from monitors.counting.slices import slice_starts
 from monitors.readings import FloatArray
-from monitors.slices import slice_starts
 from policies.policy import Policy
 from service.house import House
 from service.records import Evaluation

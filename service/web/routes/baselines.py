@@ -10,7 +10,7 @@ import pyarrow as pa
 from fastapi import APIRouter, Request, Response
 from pyarrow import parquet
 
-from monitors.baselines import Baseline, build
+from monitors.baseline.baselines import Baseline, build
 from monitors.errors import EmptyBaseline
 from service.house import House
 from service.intake.tables import BadFile, Roles, as_batch, read_table

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Response
 
-from monitors.baselines import Baseline
-from monitors.columns import Column
+from monitors.baseline.baselines import Baseline
+from monitors.columns.column import Column
 from monitors.readings import FloatArray
 from service.house import House
 from service.records import Evaluation
@@ -128,7 +128,7 @@ def distributions(house: House, evaluation: Evaluation, segment: str) -> list[di
 def bin_labels(column: Column) -> list[str]:
     """The bins of a column in words, in the order of their counts.
 
-    >>> from monitors.columns import Column
+    >>> from monitors.columns.column import Column
     >>> bin_labels(Column("price", "feature_price", "number", "", edges=(1.0, 2.5)))
     ['below 1', '1 to below 2.5', '2.5 and above']
     >>> bin_labels(Column("channel", "tag_channel", "category", "", categories=("app", "web")))

@@ -1,0 +1,1 @@
+"""Columns: what each one is, and where its values count."""

@@ -1,0 +1,1 @@
+"""Counting: rows to vectors that add, by segment and slice."""

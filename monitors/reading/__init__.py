@@ -1,0 +1,1 @@
+"""Readings: windows held against the baseline, for all segments at once."""

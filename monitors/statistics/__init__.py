@@ -1,0 +1,1 @@
+"""Statistics: arrays to figures; how far, and how surely."""

@@ -322,3 +322,20 @@ def test_the_tutorial_works_as_it_is_written(service, tmp_path):
 
 def reading(model: str) -> dict[str, Any]:
     return dict(httpx.get(f"{model}/segments/all").json())
+
+
+PARTS_OF_BENCHMARKS = {"machine", "traffic", "estimates_nannyml"}
+
+
+def test_every_benchmark_has_its_output_in_the_figures_and_a_line_in_their_index():
+    names = {file.stem for file in (ROOT / "benchmarks").glob("*.py")} - PARTS_OF_BENCHMARKS
+    kept = {file.name for file in (ROOT / "docs" / "figures").glob("*.txt")}
+    index = page("figures/README.md")
+    assert {name for name in names if not any(file.startswith(name) for file in kept)} == set()
+    assert {file for file in kept if file not in index} == set()
+    assert {name for name in names if f"benchmarks/{name}.py" not in index} == set()
+
+
+def test_every_kept_figure_says_what_it_was_measured_on():
+    for file in (ROOT / "docs" / "figures").glob("*.txt"):
+        assert "numpy" in file.read_text().splitlines()[0], file.name

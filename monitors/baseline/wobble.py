@@ -24,6 +24,7 @@ CAUTION = 1.5
 """What wobble is too much is dearer than what is too little: as many times as much is added to it."""
 FEWEST_BLOCKS = 4
 _FEWEST_ROWS = 5.0
+_CELLS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,20 @@ def blocks(counts: FloatArray, length: int) -> FloatArray:
     return np.asarray(counts[len(counts) - whole * length :].reshape(whole, length, *counts.shape[1:]).sum(axis=1))
 
 
+@dataclass(frozen=True, eq=False)
+class _Moves:
+    """What the windows of one length show of S segments x C columns: squared moves the rest of the ways and along both
+    usual ones, their mean in units of sampling `ratio` [3, S, C] and how `heavy` [3, S, C] the largest of them is; of
+    how many `windows` [S, C], of `rows` [S, C] on average, with `freedom` [3, S, C] ways to move.
+    """
+
+    ratio: FloatArray
+    heavy: FloatArray
+    windows: FloatArray
+    rows: FloatArray
+    freedom: FloatArray
+
+
 def learn(layout: Layout, by_hour: FloatArray, slices: FloatArray, hours: IntArray, rungs: Sequence[int]) -> Wobble:
     """The wobble of a baseline's slices [T, S, width], each in one of its season's `hours` [T], by window length.
 
@@ -64,30 +79,38 @@ def learn(layout: Layout, by_hour: FloatArray, slices: FloatArray, hours: IntArr
     """
     total = slices.sum(axis=0)
     shape = (len(rungs), slices.shape[1], len(layout.columns))
-    directions = np.zeros((2, len(total), len(unordered_cells(layout))))
-    wobble = Wobble(
-        shares=np.zeros(shape),
-        scores=np.zeros((*shape, 2)),
-        sampling=np.ones(shape[1:]),
-        directions=directions,
-    )
+    places = unordered_cells(layout)
+    directions = np.zeros((2, len(total), len(places)))
+    wobble = Wobble(np.zeros(shape), np.zeros((*shape, 2)), np.ones(shape[1:]), directions)
     for group in references(layout, total, by_hour):
-        counts = group.counts(slices)
-        expected = counts.sum(axis=-1, keepdims=True) * (
-            np.moveaxis(group.by_hour, 2, 0)[hours] if len(group.hour_rows) else group.shares
-        )
-        scores = group.scores
-        if not group.is_ordered:
-            # How much it moves one way is learned from other slices than the way itself.
-            half = len(slices) // 2
-            scores = usual_directions(_windows(counts[:half], expected[:half], rungs), group.shares)
-            at = np.arange(scores.shape[-1]) < group.bins[:, None]
-            wobble.directions[:, :, np.searchsorted(unordered_cells(layout), group.cells[at])] = scores[:, :, at]
-            counts, expected = counts[half:], expected[half:]
-        windows = _windows(counts, expected, rungs)
-        for rung, (seen, usual) in enumerate(windows):
-            _learn_rung(wobble, rung, group, scores, seen, usual)
+        at_once = max(1, _CELLS_AT_ONCE // (len(slices) * group.cells.size))
+        seen: list[list[_Moves]] = []
+        for begin in range(0, len(total), at_once):
+            part = slice(begin, begin + at_once)
+            scores, moves = _observe(group.part(part), slices[:, part], hours, rungs)
+            seen.append(moves)
+            if not group.is_ordered:
+                at = np.arange(scores.shape[-1]) < group.bins[:, None]
+                directions[:, part, np.searchsorted(places, group.cells[at])] = scores[:, :, at]
+        for rung, parts in enumerate(zip(*seen, strict=True)):
+            _settle(wobble, rung, group.columns, parts)
     return wobble
+
+
+def _observe(
+    group: Reference, slices: FloatArray, hours: IntArray, rungs: Sequence[int]
+) -> tuple[FloatArray, list[_Moves]]:
+    """The usual ways [2, S, C, B], and the moves at each rung."""
+    counts = group.counts(slices)
+    usual = np.moveaxis(group.by_hour, 2, 0)[hours] if len(group.hour_rows) else group.shares
+    expected = counts.sum(axis=-1, keepdims=True) * usual
+    scores = group.scores
+    if not group.is_ordered:
+        # How much it moves one way is learned from other slices than the way itself.
+        half = len(slices) // 2
+        scores = usual_directions(_windows(counts[:half], expected[:half], rungs), group.shares)
+        counts, expected = counts[half:], expected[half:]
+    return scores, [_moves(group, scores, *window) for window in _windows(counts, expected, rungs)]
 
 
 def _windows(counts: FloatArray, expected: FloatArray, rungs: Sequence[int]) -> list[tuple[FloatArray, FloatArray]]:
@@ -116,41 +139,38 @@ def usual_directions(windows: Sequence[tuple[FloatArray, FloatArray]], shares: F
     return np.asarray(np.clip(scores, -FARTHEST, FARTHEST))
 
 
-def _learn_rung(
-    wobble: Wobble, rung: int, group: Reference, scores: FloatArray, counts: FloatArray, expected: FloatArray
-) -> None:
+def _moves(group: Reference, scores: FloatArray, counts: FloatArray, expected: FloatArray) -> _Moves:
     rows = counts.sum(axis=-1)
     square = ((counts - expected) ** 2 / np.maximum(expected, 1e-12)).sum(axis=-1, where=expected > 0)
-    moved = rows * group.moves(counts, expected, scores) ** 2
-    freedom = np.maximum((group.shares > 0).sum(axis=-1) - 3, 1)
-    rest = np.maximum(square - moved[0] - moved[1], 0) / freedom
+    along = rows * group.moves(counts, expected, scores) ** 2
+    others = np.maximum((group.shares > 0).sum(axis=-1) - 3, 1)
+    rest = np.maximum(square - along[0] - along[1], 0) / others
     # The reference knows these very windows, which takes their share of its rows out of what they can show.
     free = np.where(rows > 0, np.maximum(1 - rows / np.maximum(group.rows, 1), 0), 0)
-    windows, mean_rows = free.sum(axis=0), rows.sum(axis=0) / max(len(rows), 1)
-    place = np.ix_(np.arange(rows.shape[1]), group.columns)
-    for moment, distance in enumerate([rest, *moved]):
-        seen = np.where(rows > 0, distance, 0)
-        ratio = seen.sum(axis=0) / np.maximum(windows, 1e-9)
-        ways = np.ones_like(freedom) if moment else freedom
-        extra, factor = moderate(ratio, windows, mean_rows, ways)
-        learnt = wobble.scores[..., moment - 1] if moment else wobble.shares
+    distances = np.where(rows > 0, np.stack([rest, *along]), 0)
+    ratio = distances.sum(axis=1) / np.maximum(free.sum(axis=0), 1e-9)
+    freedom = np.stack([others, np.ones_like(others), np.ones_like(others)])
+    # The largest of T squared normal distances is about 2 ln(2 T) / f + 1 - 1 / f times their mean. Rain, sales and
+    # holidays are rare and large: what happens once a quarter is usual too.
+    normal = 2 * np.log(2 * max(len(rows), 1)) / freedom + 1 - 1 / freedom
+    heavy = np.maximum(distances.max(axis=1, initial=0) / np.maximum(ratio, 1e-9) / normal, 1)
+    return _Moves(ratio, heavy, free.sum(axis=0), rows.sum(axis=0) / max(len(rows), 1), freedom)
+
+
+def _settle(wobble: Wobble, rung: int, columns: IntArray, parts: Sequence[_Moves]) -> None:
+    """Writes what one window length taught about a group of columns."""
+    ratio, heavy, freedom = (np.concatenate([getattr(p, n) for p in parts], 1) for n in ("ratio", "heavy", "freedom"))
+    windows, rows = (np.concatenate([getattr(p, n) for p in parts]) for n in ("windows", "rows"))
+    place = np.ix_(np.arange(len(rows)), columns)
+    for way, learnt in enumerate([wobble.shares, wobble.scores[..., 0], wobble.scores[..., 1]]):
+        extra, factor = moderate(ratio[way], windows, rows, freedom[way])
         if np.isfinite(extra).all():
-            learnt[rung][place] = extra * (1 + CAUTION * (factor - 1)) * _heaviness(seen, ratio, ways)
+            learnt[rung][place] = extra * (1 + CAUTION * (factor - 1)) * heavy[way]
         elif rung:
             # A window moves no more of itself than a shorter one, whose moves it averages.
             learnt[rung][place] = learnt[rung - 1][place]
         if rung == 0:
             wobble.sampling[place] = np.maximum(wobble.sampling[place], np.clip(factor, LEAST_INFLATION, INFLATION))
-
-
-def _heaviness(distances: FloatArray, ratio: FloatArray, ways: FloatArray) -> FloatArray:
-    """How much larger the largest of T squared distances [T, S, C] is than the largest of T normal ones would be.
-
-    That is about 2 ln(2 T) / f + 1 - 1 / f times their mean, f the ways to move. Rain, sales and holidays are rare and
-    large: what happens once a quarter is usual too.
-    """
-    normal = 2 * np.log(2 * max(len(distances), 1)) / ways + 1 - 1 / ways
-    return np.asarray(np.maximum(distances.max(axis=0, initial=0) / np.maximum(ratio, 1e-9) / normal, 1))
 
 
 def moderate(

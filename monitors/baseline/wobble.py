@@ -169,8 +169,9 @@ def _settle(wobble: Wobble, rung: int, columns: IntArray, parts: Sequence[_Moves
         elif rung:
             # A window moves no more of itself than a shorter one, whose moves it averages.
             learnt[rung][place] = learnt[rung - 1][place]
-        if rung == 0:
-            wobble.sampling[place] = np.maximum(wobble.sampling[place], np.clip(factor, LEAST_INFLATION, INFLATION))
+        if rung == way == 0:
+            # The rest of the ways are the most, and tell most surely that rows come one by one.
+            wobble.sampling[place] = np.clip(factor, LEAST_INFLATION, INFLATION)
 
 
 def moderate(

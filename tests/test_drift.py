@@ -2,6 +2,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from streams import predictions
 from traffic import Traffic, Wobbling, layout_of
 
 from monitors.baseline.baselines import Baseline, of_profiles
@@ -12,6 +13,8 @@ from monitors.counting.windows import add_up
 from monitors.reading.drift import read_drift
 from monitors.readings import DriftReadings, FloatArray
 from monitors.statistics.evidence import distribution_evidence_ln
+from policies.parse import parse
+from service.training.references import baseline_of as reference_baseline
 
 LAYOUT = layout_of(6, 6)
 X1 = 3
@@ -126,3 +129,9 @@ def test_evidence_is_an_e_value_while_nothing_changes():
     evidence = distribution_evidence_ln(counts, np.broadcast_to(shares, counts.shape), kappa)
     assert np.exp(evidence).mean() < 1.1
     assert (evidence > np.log(1000)).mean() < 1 / 1000
+
+
+def test_the_season_of_a_policy_reaches_the_baselines_of_its_models():
+    policy = parse("{model: m, task: {kind: classification}, window: {season: hour_of_day}}")
+    rows = predictions(15 * 24 * 10, step=360)
+    assert len(reference_baseline(policy, "1", rows).by_hour) == 24

@@ -49,9 +49,7 @@ class Cut:
 
     def conditions(self) -> list[tuple[str, ...]]:
         """What each segment demands, `channel=web`, and last what the tail is called."""
-        named = [
-            tuple(f"{_said(n)}={_said(v)}" for n, v in zip(self.names, value, strict=True)) for value in self.values
-        ]
+        named = [conditions_of(self.names, value) for value in self.values]
         return [*named, tuple(f"{_said(n)}={OTHER}" for n in self.names)]
 
     def segment_names(self) -> list[str]:
@@ -80,6 +78,11 @@ class Cut:
             found.append((numbers, leads))
             beginnings = longer
         return found
+
+
+def conditions_of(names: Sequence[str], values: Sequence[str]) -> tuple[str, ...]:
+    """What the segment of these values demands; joined by commas it is its name."""
+    return tuple(f"{_said(n)}={_said(v)}" for n, v in zip(names, values, strict=True))
 
 
 def _said(text: str) -> str:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from monitors.columns.embeddings import is_list
 from monitors.columns.kinds import source_of
-from monitors.counting.segments import value_tuples
+from monitors.counting.segments import conditions_of, value_tuples
 from monitors.readings import IntArray
 from service.training.checkpoints import BoolArray
 from service.training.training_errors import NotEnoughRows
@@ -187,7 +187,7 @@ def _account(part: pa.Table, cuts: Sequence[Sequence[str]], target: str) -> dict
     for names in cuts:
         tuples, places = value_tuples(part, [source_of(part, name, target) for name in names])
         for value, count in zip(tuples, np.bincount(places, minlength=len(tuples)).tolist(), strict=True):
-            segments[",".join(f"{n}={v}" for n, v in zip(names, value, strict=True))] = count
+            segments[",".join(conditions_of(names, value))] = count
     return {
         "rows": part.num_rows,
         "from": pc.min(times).as_py().isoformat(),

@@ -3,7 +3,6 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.optimize import nnls
 
 from monitors.columns.values import text_of
 from monitors.counting.layouts import Layout
@@ -48,6 +47,8 @@ def label_shift(confusion: FloatArray, predicted: FloatArray) -> tuple[FloatArra
     >>> label_shift(confusion, np.array([260.0, 740.0]))[0].round(2).tolist()
     [0.2, 0.8]
     """
+    from scipy.optimize import nnls  # noqa: PLC0415  a third of a second that most processes never need
+
     unknown = np.full(len(confusion), np.nan)
     labels = confusion.sum(axis=0)
     if not labels.any():

@@ -94,7 +94,7 @@ def wobbling(months: int, first: int) -> None:
         print(f"{told}; so far {total} in {(seed + 1 - first) * SEGMENTS} segment-months", flush=True)
 
 
-def streams() -> None:
+def streams(folder: Path) -> None:
     print("real streams, their blocks in a random order (seeds 0-4): half of them the baseline, half replayed")
     for name, step, block, season in (
         ("noaa_weather", 24, 365, "none"),
@@ -102,15 +102,15 @@ def streams() -> None:
         ("bike_sharing", 1, WEEK, "hour_of_day"),
     ):
         for seed in range(5):
-            watch = _replay(name, step, block, season, seed)
+            watch = _replay(folder / f"{name}.parquet", step, block, season, seed)
             told = f"{name}, blocks of {block} rows, seed {seed}"
             told += f": {watch.episodes} episodes in {watch.evaluations} evaluations {watch.names}"
             print(f"{told}, strongest e^{watch.strongest:.1f} of e^{watch.bar:.1f}", flush=True)
 
 
-def _replay(name: str, step: int, block: int, season: str, seed: int) -> Watch:
+def _replay(file: Path, step: int, block: int, season: str, seed: int) -> Watch:
     """Rows `step` hours apart, in blocks; looked at every 84 hourly or 7 daily rows."""
-    table = parquet.read_table(DATA / f"{name}.parquet")
+    table = parquet.read_table(file)
     whole = table.num_rows // block
     order = np.random.default_rng(seed).permutation(whole)
     places = (order[:, None] * block + np.arange(block)).ravel()
@@ -147,12 +147,15 @@ def main() -> None:
     parser.add_argument("what", choices=("iid", "wobbling", "streams"))
     parser.add_argument("months", nargs="?", type=int, default=40)
     parser.add_argument("first", nargs="?", type=int, default=0)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the streams")
     asked = parser.parse_args()
     print(described())
     if asked.what == "wobbling":
         wobbling(asked.months, asked.first)
+    elif asked.what == "streams":
+        streams(asked.data)
     else:
-        {"iid": iid, "streams": streams}[asked.what]()
+        iid()
 
 
 if __name__ == "__main__":

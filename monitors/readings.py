@@ -21,7 +21,7 @@ class DriftReadings:
     Evidently defines it. Both are of the window that shows the change best, which holds `rows`. `window_start`
     (datetime64[s], NaT where nothing was read) is when the window with the strongest evidence began, about when the
     change did. `borrowed` says how many rows' worth of its parent's shares the baseline of a thin segment leans on.
-    Entries that could not be read are NaN.
+    Entries that could not be read are NaN, in all but `borrowed`.
     """
 
     columns: tuple[str, ...]

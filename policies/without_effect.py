@@ -1,6 +1,10 @@
 """Keys of a policy that this version reads and does not act on: said aloud, so that nobody relies on them."""
 
+from datetime import timedelta
+
 from policies.policy import Policy
+
+_WHOLE = {"hour_of_day": timedelta(days=1), "hour_of_week": timedelta(days=7)}
 
 
 def without_effect(policy: Policy) -> list[str]:
@@ -11,6 +15,9 @@ def without_effect(policy: Policy) -> list[str]:
     ['task.outcome has no effect yet: outcomes are stored beside labels and not read']
     """
     said = {
+        "window.season has no effect: all slices of this length begin at the same hour": (
+            policy.window.slice >= _WHOLE.get(policy.window.season, timedelta.max)
+        ),
         "gate.canary has no effect yet: a release takes all traffic at once": policy.gate.canary is not None,
         "task.outcome has no effect yet: outcomes are stored beside labels and not read": policy.task.outcome
         is not None,

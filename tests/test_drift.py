@@ -135,3 +135,9 @@ def test_the_season_of_a_policy_reaches_the_baselines_of_its_models():
     policy = parse("{model: m, task: {kind: classification}, window: {season: hour_of_day}}")
     rows = predictions(15 * 24 * 10, step=360)
     assert len(reference_baseline(policy, "1", rows).by_hour) == 24
+
+
+def test_windows_grow_until_a_thin_segment_has_rows_enough_and_no_longer():
+    thin, busy = np.array([[400.0], [1.0], [0.01]]), 600
+    windows = add_up({3600 * i: thin for i in range(busy)})
+    assert windows.lengths.tolist() == [1, 2, 4, 8, 16, 32, 64, 168, 200]

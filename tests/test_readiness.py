@@ -43,8 +43,9 @@ def test_the_time_of_one_prediction_is_measured():
 def test_keys_without_effect_are_said_and_the_rest_are_not():
     assert without_effect(parse("{model: m, task: {kind: classification}}")) == []
     text = "{model: m, task: {kind: classification}, gate: {canary: {share: 5%, for: 6h}}, "
-    text += "retrain: {trainer: {kind: command, command: [train]}}, window: {season: hour_of_week}}"
+    text += "retrain: {trainer: {kind: command, command: [train]}}, window: {slice: 1d, season: hour_of_day}}"
     assert [sentence.split()[0] for sentence in without_effect(parse(text))] == [
+        "window.season",
         "gate.canary",
         "retrain.trainer",
     ]

@@ -10,6 +10,8 @@ from monitors.readings import FloatArray, IntArray, TimeArray
 
 ROWS_ENOUGH = 5_000
 """A window is not made longer once it holds this many rows: they show every change that matters."""
+ROWS_OF_A_SEGMENT = 200
+"""Windows grow until each segment that can has so many rows: fewer say too little about a distribution."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +31,22 @@ class Windows:
 def add_up(profiles: Mapping[int, FloatArray]) -> Windows:
     """The ladder of windows over profiles by slice start. There must be at least one profile."""
     newest_first = sorted(profiles, reverse=True)
-    rows = np.cumsum([profiles[s][0, 0] for s in newest_first])
-    enough = int(np.searchsorted(rows, ROWS_ENOUGH)) + 1
-    lengths = np.asarray(ladder(min(len(newest_first), max(enough, RUNGS[-1]))), dtype=np.int64)
+    rows = np.cumsum([profiles[s][:, 0] for s in newest_first], axis=0)
+    slices = min(len(newest_first), max(_slices_needed(rows), RUNGS[-1]))
+    lengths = np.asarray(ladder(slices), dtype=np.int64)
     used = tuple(newest_first[: int(lengths[-1])])
     arrays = tuple(profiles[s] for s in used)
     return Windows(lengths, as_time(used[n - 1] for n in lengths), sums_at(arrays, lengths), used, arrays)
+
+
+def _slices_needed(rows: FloatArray) -> int:
+    """Slices until all rows together, rows [T, S] added up from the newest slice, and each segment are enough.
+
+    Segments that never have enough make no window longer: their parents decide.
+    """
+    of_all = int(np.searchsorted(rows[:, 0], ROWS_ENOUGH)) + 1
+    reached = rows >= ROWS_OF_A_SEGMENT
+    return max(of_all, int(np.where(reached.any(axis=0), reached.argmax(axis=0) + 1, 0).max()))
 
 
 def sums_at(arrays: Sequence[FloatArray], lengths: IntArray) -> FloatArray:

@@ -91,7 +91,7 @@ def read_drift(
         statistics=names,
         size=np.where(is_read, size, np.nan),
         uncorrected=np.where(is_read, uncorrected, np.nan),
-        rows=rows,
+        rows=np.where(is_read, rows, np.nan),
         borrowed=borrowed,
         evidence_ln=evidence,
         window_start=np.where(is_read, windows.began[strongest], np.datetime64("NaT")),

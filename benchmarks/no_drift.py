@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from machine import described
+from numpy.typing import NDArray
 from pyarrow import parquet
 from traffic import FloatArray, Traffic, Wobbling, layout_of
 
@@ -28,6 +29,7 @@ SEGMENTS, COLUMNS, MONTH, WEEK = 50, 20, 720, 168
 ROWS, BASELINES = (50, 200, 1_000, 5_000), (500, 2_000, 10_000)
 BREATHING = Wobbling(season=0.15, daily=0.1, hourly=0.1)
 POLICY = parse("{model: m, task: {kind: classification}, evaluate: 1h, segments: [[segment]]}")
+IntArray = NDArray[np.int64]
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -95,27 +97,28 @@ def wobbling(months: int, first: int) -> None:
 
 
 def streams(folder: Path) -> None:
-    print("real streams, their blocks in a random order (seeds 0-4): half of them the baseline, half replayed")
+    print("real streams, their years or weeks in a random order (seeds 0-4): half of them the baseline, half replayed")
     for name, step, block, season in (
-        ("noaa_weather", 24, 365, "none"),
-        ("metro_traffic", 1, WEEK, "hour_of_day"),
-        ("bike_sharing", 1, WEEK, "hour_of_day"),
+        ("noaa_weather", 24, 365 * 24, "none"),
+        ("metro_traffic", 1, WEEK, "hour_of_week"),
+        ("bike_sharing", 1, WEEK, "hour_of_week"),
     ):
         for seed in range(5):
             watch = _replay(folder / f"{name}.parquet", step, block, season, seed)
-            told = f"{name}, blocks of {block} rows, seed {seed}"
+            told = f"{name}, blocks of {block} hours, season {season}, seed {seed}"
             told += f": {watch.episodes} episodes in {watch.evaluations} evaluations {watch.names}"
             print(f"{told}, strongest e^{watch.strongest:.1f} of e^{watch.bar:.1f}", flush=True)
 
 
 def _replay(file: Path, step: int, block: int, season: str, seed: int) -> Watch:
-    """Rows `step` hours apart, in blocks; looked at every 84 hourly or 7 daily rows."""
+    """Rows `step` hours apart, in blocks of `block` hours; looked at every 84 hourly or 7 daily rows."""
     table = parquet.read_table(file)
-    whole = table.num_rows // block
-    order = np.random.default_rng(seed).permutation(whole)
-    places = (order[:, None] * block + np.arange(block)).ravel()
-    rows = _batch(table.take(pa.array(places)), step)
-    half = whole // 2 * block
+    seconds = pc.cast(pc.cast(table["timestamp"], pa.timestamp("s")), pa.int64()).to_numpy()
+    blocks, place = np.unique(seconds // (block * 3600), return_inverse=True)
+    shuffled = np.random.default_rng(seed).permutation(len(blocks))[place] * block * 3600 + seconds % (block * 3600)
+    order = np.argsort(shuffled, kind="stable")
+    rows = _batch(table.take(pa.array(order)), shuffled[order])
+    half = int(np.searchsorted(shuffled[order], len(blocks) // 2 * block * 3600))
     task = "regression" if pa.types.is_floating(rows["prediction"].type) else "classification"
     named = {"model": "m", "version": "1", "task": task, "season": season, "cuts": []}
     baseline = build(rows.slice(0, half), slice_seconds=step * 3600, **named)
@@ -128,16 +131,15 @@ def _replay(file: Path, step: int, block: int, season: str, seed: int) -> Watch:
     return watch
 
 
-def _batch(table: pa.Table, step: int) -> pa.Table:
-    """Rows as predictions that are always right; times go on in their new order."""
-    micros = np.arange(table.num_rows, dtype=np.int64) * step * 3_600_000_000
-    label = next(c for c in ("label", "rentals", "traffic_volume", "target") if c in table.column_names)
-    columns = {"timestamp": pa.array(micros, pa.timestamp("us", "UTC"))}
+def _batch(table: pa.Table, seconds: IntArray) -> pa.Table:
+    """Rows as predictions that are always right, at new times."""
+    label = next(c for c in ("label", "rentals", "traffic_volume") if c in table.column_names)
     values = table.column(label)
-    is_number = pa.types.is_floating(values.type) or (pa.types.is_integer(values.type) and len(pc.unique(values)) > 50)
+    is_number = pa.types.is_floating(values.type)
+    columns = {"timestamp": pa.array(seconds * 1_000_000, pa.timestamp("us", "UTC"))}
     columns["prediction"] = pc.cast(values, pa.float64() if is_number else pa.string())
     for column in table.column_names:
-        if column not in (label, "timestamp", "date_time", "dteday") and not pa.types.is_temporal(table[column].type):
+        if column not in (label, "timestamp"):
             columns[f"feature_{column}"] = table[column]
     return pa.table(columns)
 

@@ -93,7 +93,7 @@ def learn(layout: Layout, by_hour: FloatArray, slices: FloatArray, hours: IntArr
                 at = np.arange(scores.shape[-1]) < group.bins[:, None]
                 directions[:, part, np.searchsorted(places, group.cells[at])] = scores[:, :, at]
         for rung, parts in enumerate(zip(*seen, strict=True)):
-            _settle(wobble, rung, group.columns, parts)
+            _settle(wobble, rung, group.columns, parts, is_ordered=group.is_ordered)
     return wobble
 
 
@@ -157,7 +157,7 @@ def _moves(group: Reference, scores: FloatArray, counts: FloatArray, expected: F
     return _Moves(ratio, heavy, free.sum(axis=0), rows.sum(axis=0) / max(len(rows), 1), freedom)
 
 
-def _settle(wobble: Wobble, rung: int, columns: IntArray, parts: Sequence[_Moves]) -> None:
+def _settle(wobble: Wobble, rung: int, columns: IntArray, parts: Sequence[_Moves], *, is_ordered: bool) -> None:
     """Writes what one window length taught about a group of columns."""
     ratio, heavy, freedom = (np.concatenate([getattr(p, n) for p in parts], 1) for n in ("ratio", "heavy", "freedom"))
     windows, rows = (np.concatenate([getattr(p, n) for p in parts]) for n in ("windows", "rows"))
@@ -169,9 +169,9 @@ def _settle(wobble: Wobble, rung: int, columns: IntArray, parts: Sequence[_Moves
         elif rung:
             # A window moves no more of itself than a shorter one, whose moves it averages.
             learnt[rung][place] = learnt[rung - 1][place]
-        if rung == way == 0:
-            # The rest of the ways are the most, and tell most surely that rows come one by one.
-            wobble.sampling[place] = np.clip(factor, LEAST_INFLATION, INFLATION)
+        if rung == 0 and (is_ordered or way == 0):
+            # Of columns without order the rest of the ways tell it alone: half of the slices taught the usual ones.
+            wobble.sampling[place] = np.maximum(wobble.sampling[place], np.clip(factor, LEAST_INFLATION, INFLATION))
 
 
 def moderate(

@@ -1,7 +1,7 @@
 """Alarms while nothing drifts: how often a month of hourly readings of 50 segments x 20 columns ends in an episode.
 
 An episode is a segment with size and evidence on two evaluations running, as the default policy counts them.
-Run: python benchmarks/no_drift.py iid | wobbling [MONTHS [FIRST_SEED]] | streams
+Run: python benchmarks/no_drift.py iid | wobbling [MONTHS [FIRST_SEED]] | control | streams
 """
 
 import argparse
@@ -63,11 +63,12 @@ class Watch:
         self.bar = drift.bar
 
 
-def month(rows: int, history: int, wobbling: Wobbling, season: str, seed: int) -> Watch:
-    """A month after a baseline of `history` hours."""
-    source = Traffic(layout_of(SEGMENTS, COLUMNS), rows, wobbling, np.random.default_rng(seed))
+def month(rows: int, history: int, wobbling: Wobbling, season: str, seed: int, learnt: Wobbling | None = None) -> Watch:
+    """A month after a baseline of `history` hours, which breathed as `learnt` says if not like the month."""
+    source = Traffic(layout_of(SEGMENTS, COLUMNS), rows, learnt or wobbling, np.random.default_rng(seed))
     named = {"model": "m", "version": "1", "season": season}
     watch = Watch(of_profiles(source.layout, dict(source.slices(history)), {}, **named))
+    source.wobbling = wobbling
     profiles: dict[int, FloatArray] = {}
     for _ in range(MONTH):
         profiles |= source.slices(1)
@@ -94,6 +95,12 @@ def wobbling(months: int, first: int) -> None:
         total += watch.episodes
         told = f"seed {seed}: {watch.episodes} episodes, strongest e^{watch.strongest:.1f} of e^{watch.bar:.1f}"
         print(f"{told}; so far {total} in {(seed + 1 - first) * SEGMENTS} segment-months", flush=True)
+
+
+def control() -> None:
+    """The wobbling month against a baseline that knows nothing of it: this has to alarm."""
+    watch = month(200, 8 * WEEK, BREATHING, "hour_of_day", 0, learnt=Wobbling())
+    print(f"control: wobbling traffic against a still baseline, seed 0: {watch.episodes} episodes in a month")
 
 
 def streams(folder: Path) -> None:
@@ -146,7 +153,7 @@ def _batch(table: pa.Table, seconds: IntArray) -> pa.Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("iid", "wobbling", "streams"))
+    parser.add_argument("what", choices=("iid", "wobbling", "control", "streams"))
     parser.add_argument("months", nargs="?", type=int, default=40)
     parser.add_argument("first", nargs="?", type=int, default=0)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the streams")
@@ -157,7 +164,7 @@ def main() -> None:
     elif asked.what == "streams":
         streams(asked.data)
     else:
-        iid()
+        {"iid": iid, "control": control}[asked.what]()
 
 
 if __name__ == "__main__":

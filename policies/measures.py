@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from fnmatch import fnmatchcase
 
-from monitors.reading.scores import METRICS
+from monitors.counting.scores import METRICS
 from policies.kinds import boolean, number, one_of, share, span, text
 from policies.shapes import Part, Shorthand, Table, about
 

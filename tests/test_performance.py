@@ -16,14 +16,15 @@ from sklearn import metrics as sk
 from streams import START, predictions
 
 from monitors.baseline.baselines import Baseline, build
+from monitors.baseline.confusion import learn_confusion
 from monitors.compare import Comparison, Question
 from monitors.counting.labelled import fold_labelled
 from monitors.counting.profiles import fold
+from monitors.counting.scores import METRICS
 from monitors.counting.windows import add_up
 from monitors.reading.estimates import estimate
-from monitors.reading.label_shift import label_shift, learn_confusion
+from monitors.reading.label_shift import label_shift
 from monitors.reading.performance import read_performance
-from monitors.reading.scores import METRICS
 from monitors.readings import PerformanceReadings
 from monitors.statistics.loss_evidence import loss_evidence_ln
 from policies.measures import PERFORMANCE_METRICS

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitors.baseline.broken import learn_broken_wobble
+from monitors.baseline.confusion import learn_confusion
 from monitors.baseline.error_wobble import learn_error_wobble
 from monitors.baseline.wobble import Wobble, learn, rungs_learnt
 from monitors.columns.inference import certainty_of, known_elsewhere
@@ -23,7 +24,6 @@ from monitors.counting.layouts import Layout, from_plain, learn_layout, to_plain
 from monitors.counting.profiles import fold
 from monitors.counting.slices import hours_of
 from monitors.errors import BaselineMismatch, EmptyBaseline
-from monitors.reading.label_shift import learn_confusion
 from monitors.readings import FloatArray
 
 FORMAT = 3
@@ -33,11 +33,19 @@ LEAST_SEASON = {"none": 0, "hour_of_day": 14 * 86_400, "hour_of_week": 28 * 86_4
 _ARRAYS = ("counts", "labelled", "confusion", "by_hour", "error_wobble", "broken_wobble")
 _WOBBLE = ("shares", "scores", "sampling", "directions")
 
+# Bytes can be broken anywhere, and each part of reading them says so in its own way: the frame and the JSON, the zip
+# (NotImplementedError: a compression that it does not know), the arrays, the layout made of them.
 _UNREADABLE = (
-    *(AttributeError, BadZipFile, EOFError, LookupError, NotImplementedError, OSError, TypeError, ValueError),
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    BadZipFile,
     zlib.error,
 )
-"""Bytes can be broken anywhere, and each part says so in its own way."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import numpy as np
 
 from monitors.baseline.wobble import FEWEST_BLOCKS, blocks, moderate
 from monitors.counting.labelled_cells import LabelledCells
-from monitors.reading.scores import FIRST, METRICS, loss_sums
+from monitors.counting.scores import FIRST, METRICS, loss_sums
 from monitors.readings import FloatArray
 
 

@@ -15,7 +15,7 @@ from monitors.columns.bins import BinArray, Float32Array
 from monitors.columns.cells import Cells, number_cells
 from monitors.columns.column import Column
 from monitors.columns.derived import Derived
-from monitors.counting.losses import number_errors
+from monitors.columns.losses import number_errors
 from monitors.readings import FloatArray, IntArray
 
 NAME = "expected_error"

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitors.columns.derived import Derived
+from monitors.columns.losses import class_losses, exact, hits, number_errors
 from monitors.columns.values import text_of
 from monitors.counting.groups import Entry, count
 from monitors.counting.labelled_cells import CONFIDENCE_GROUPS
 from monitors.counting.layouts import Layout
-from monitors.counting.losses import class_losses, exact, hits, number_errors
 from monitors.readings import FloatArray, IntArray
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from monitors.counting.labelled_cells import LabelledCells
+from monitors.counting.scores import METRICS
 from monitors.reading.estimates import stratified, stratum_means
-from monitors.reading.scores import METRICS
 from monitors.readings import FloatArray, IntArray
 
 

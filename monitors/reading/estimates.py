@@ -8,8 +8,8 @@ import numpy as np
 
 from monitors.counting.labelled_cells import LabelledCells
 from monitors.counting.layouts import Layout
+from monitors.counting.scores import FIRST, METRICS
 from monitors.counting.windows import Windows
-from monitors.reading.scores import FIRST, METRICS
 from monitors.readings import FloatArray, IntArray
 
 SHRINK_ROWS = 5

@@ -1,10 +1,7 @@
 """Label shift: what the shares of the labels must be now, from the predictions alone."""
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from monitors.columns.values import text_of
 from monitors.counting.layouts import Layout
 from monitors.counting.segments import OTHER
 from monitors.readings import FloatArray, LabelShift
@@ -12,24 +9,6 @@ from monitors.readings import FloatArray, LabelShift
 LEAST_SINGULAR = 0.1
 """Below it the classes are predicted too much alike: an error of the counts would come back ten times as large."""
 FEWEST_ROWS = 200
-
-
-def learn_confusion(layout: Layout, table: pa.Table) -> FloatArray:
-    """Labelled rows of a table by prediction and label [B, B], on the bins of the column `prediction`.
-
-    The last row and column hold all classes without a bin. Empty [0, 0] for a regression or without labels.
-    """
-    if layout.task == "regression" or "label" not in table.column_names:
-        return np.zeros((0, 0))
-    column = next(c for c in layout.columns if c.name == "prediction")
-    labelled = table.filter(pc.is_valid(table.column("label")))
-    named = pa.array(column.categories, pa.string())
-    predicted, actual = (
-        pc.fill_null(pc.index_in(text_of(labelled, name), value_set=named), column.bins - 1).to_numpy()
-        for name in ("prediction", "label")
-    )
-    pairs = np.bincount(predicted.astype(np.int64) * column.bins + actual, minlength=column.bins**2)
-    return pairs.reshape(column.bins, column.bins).astype(np.float64)
 
 
 def label_shift(confusion: FloatArray, predicted: FloatArray) -> tuple[FloatArray, str]:

@@ -7,12 +7,12 @@ import numpy as np
 
 from monitors.baseline.baselines import Baseline
 from monitors.counting.labelled_cells import LabelledCells
+from monitors.counting.scores import METRICS, loss_sums
 from monitors.counting.slices import as_time, ladder
 from monitors.counting.windows import Windows, rung_of
 from monitors.reading.attribution import attribute
 from monitors.reading.estimates import estimate, rows_of_now
 from monitors.reading.label_shift import read_label_shift
-from monitors.reading.scores import METRICS, loss_sums
 from monitors.readings import FloatArray, IntArray, PerformanceReadings
 from monitors.statistics.evidence import mean_of, rise_evidence_ln, stiffness
 from monitors.statistics.loss_evidence import INFLATION, loss_evidence_ln

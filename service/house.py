@@ -9,10 +9,10 @@ from service.errors import DataDirInUse
 from service.intake.archive import Archive
 from service.intake.archiving import Roll
 from service.intake.cells import Cells
-from service.intake.fold import Worker
 from service.intake.ingest import Ingest
 from service.intake.labels import Joiner
 from service.intake.log import Log
+from service.intake.worker import Worker
 from service.ledger import Ledger
 from service.policy_files import PolicyFolder
 from service.settings import Settings

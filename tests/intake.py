@@ -15,11 +15,11 @@ from service.intake import counts
 from service.intake.archive import Archive
 from service.intake.archiving import Roll
 from service.intake.cells import Cells
-from service.intake.fold import Worker
 from service.intake.ingest import Ingest
 from service.intake.labels import Joiner
 from service.intake.log import Log
 from service.intake.wire import Batch
+from service.intake.worker import Worker
 from service.storage.store import Store
 
 NOON = datetime.fromtimestamp(START, UTC) + timedelta(hours=12)

@@ -11,7 +11,7 @@ from monitors.baseline.references import Reference, references
 from monitors.counting.windows import Windows, add_up
 from monitors.errors import BaselineMismatch
 from monitors.reading.drift import read_drift, statistic_of
-from monitors.reading.findings import read_findings
+from monitors.reading.findings import Newcomers, read_findings
 from monitors.reading.performance import read_performance
 from monitors.reading.quality import read_quality, volume_ratio, without_new
 from monitors.readings import FAULT_KINDS, DriftReadings, FloatArray, QualityReadings, Readings, TwinReading
@@ -50,6 +50,7 @@ class Comparison:
         left_out: Collection[int] = (),
         twin: TwinReading | None = None,
         since_release: FloatArray | None = None,
+        newcomers: Newcomers | None = None,
     ) -> Readings:
         """All readings at one moment.
 
@@ -61,6 +62,7 @@ class Comparison:
             left_out: slices with a broken feed, which are neither drift nor the model's fault.
             twin: what a fresh model would do, where it was tried.
             since_release: the sum of all labelled profiles, where `labelled` holds only the newest.
+            newcomers: names of new segments, where they are known.
 
         Raises:
             BaselineMismatch: a profile is not of this baseline's layout.
@@ -94,7 +96,7 @@ class Comparison:
                 since_release,
             ),
             twin=twin,
-            findings=read_findings(baseline, profiles, windows, quality) if windows else (),
+            findings=read_findings(baseline, profiles, windows, quality, newcomers or {}) if windows else (),
         )
 
     def _sound(self, windows: Windows, profiles: Mapping[int, FloatArray], left_out: Collection[int]) -> Windows | None:

@@ -4,6 +4,7 @@ MonitorError
 ├── EmptyBaseline       no rows to build a baseline from
 ├── BadColumn           a column cannot be read as the kind it was said to be
 └── BaselineMismatch    counts or bytes that do not belong to this baseline
+    └── BaselineTooNew  a newer build has written it
 """
 
 
@@ -26,3 +27,7 @@ class BadColumn(MonitorError):
 
 class BaselineMismatch(MonitorError):
     """Counts or bytes do not belong to this baseline."""
+
+
+class BaselineTooNew(BaselineMismatch):
+    """A newer build than this one has written the baseline."""

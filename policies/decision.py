@@ -64,6 +64,7 @@ class History:
     brought no better model. `retrainings`: the started ones, at least of the budget's span.
     `fault_open`: the last evaluation saw broken data; `fault_quiet_since`: when the last fault ended, None for never.
     `approved`: a person agreed to the retraining that is proposed. `rejected_until`: a person refused until then.
+    `signal`: what another system says that holds retrainings back, in words.
     """
 
     runs: Mapping[str, int] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class History:
     approved: bool = False
     rejected_until: datetime | None = None
     manual: ManualRequest | None = None
+    signal: str | None = None
 
     def after(self, decision: "Decision") -> "History":
         """What the next evaluation has to know of this one; retrainings and people's answers are the caller's."""

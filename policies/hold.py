@@ -100,7 +100,9 @@ def budget_spent(moment: Moment) -> Reason:
 
 
 def frozen(moment: Moment) -> Reason:
-    """A period in which the policy retrains nothing."""
+    """A period in which the policy retrains nothing, or another system's signal that asks for one."""
+    if moment.history.signal:
+        return Reason("frozen", True, None, None, None, None, f"frozen by a signal: {moment.history.signal}")
     now = [period for period in moment.policy.retrain.freeze if period.covers(moment.now)]
     text = f"the policy is frozen until {now[0].end.isoformat()}" if now else "no freeze is on"
     return Reason("frozen", bool(now), None, None, None, None, text)

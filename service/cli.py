@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serving(verbs)
     _add_files(verbs)
+    _add_imports(verbs)
     _add_policy(verbs)
     _add_operations(verbs)
     return parser
@@ -114,6 +115,24 @@ def _add_files(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     replay.add_argument("--data-dir", help="keep everything here; otherwise it is removed at the end")
 
 
+def _add_imports(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    imports = verbs.add_parser("import", help="predictions from the logs of another system")
+    imports.set_defaults(module="importing")
+    imports.add_argument("convention", choices=("sagemaker", "bentoml", "mlserver"), help="who wrote the logs")
+    imports.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or folders of files")
+    imports.add_argument("--model", required=True)
+    imports.add_argument("--version", help="version of the model, whatever the log says")
+    imports.add_argument("--columns", default="", metavar="NAME,NAME", help="names of features that come as a list")
+    imports.add_argument("--prediction", default="", metavar="NAME", help="field or column of the prediction")
+    imports.add_argument(
+        "--threshold", type=float, metavar="P", help="a number alone is the probability of class 1, predicted from P on"
+    )
+    imports.add_argument("--zone", default="UTC", help="zone of times without one, like Europe/Berlin; UTC by default")
+    imports.add_argument("--dry-run", action="store_true", help="send nothing; print the first rows")
+    url = os.environ.get("TIDEGATE_URL", "http://127.0.0.1:8321")
+    imports.add_argument("--url", default=url, help=f"address of the service ({url}); a key comes from TIDEGATE_KEY")
+
+
 def _add_columns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timestamp", default="timestamp", help="column of the time")
     parser.add_argument("--label", default="label", help="column of the label")
@@ -154,6 +173,19 @@ def _add_operations(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]"
         verb.add_argument("model")
         verb.set_defaults(module="operate", verb=name)
         _add_who(verb)
+    _add_aside(verbs)
+
+
+def _add_aside(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    aside = verbs.add_parser("aside", help="batches that could not be counted")
+    aside.set_defaults(module="aside")
+    what = aside.add_subparsers(dest="what", metavar="list|show|replay|discard", required=True)
+    _add_url(what.add_parser("list", help="all of them, with the reasons"))
+    told = {"show": "one of them, with its first rows", "replay": "put one back, to be counted", "discard": "lose one"}
+    for name, text in told.items():
+        verb = what.add_parser(name, help=text)
+        verb.add_argument("id", help="as `list` shows it")
+        (_add_who if name == "discard" else _add_url)(verb)
 
 
 def _add_who(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,9 @@ from policies.decide import decide
 from policies.decision import CONDITION_CODES, Attempt, Decision, History, ManualRequest
 from policies.parse import digest
 from policies.policy import Policy
+from service.conventions.signals import Signals
 from service.house import House
+from service.intake.noted import newcomers
 from service.readings_view import segments_view
 from service.records import DecisionRecord, Evaluation, Retraining
 from service.training.twins import TEST_LABELS, Twins
@@ -40,6 +42,7 @@ class Cycle:
     def __init__(self, house: House) -> None:
         self._house = house
         self._twins = Twins(house)
+        self._signals = Signals(house.store, house.settings.signal_life, house.clock)
         self._comparisons: dict[str, Comparison] = {}
 
     def step(self, model: str) -> DecisionRecord | None:
@@ -67,7 +70,9 @@ class Cycle:
         at = datetime.fromtimestamp(closed, tz=UTC)
         comparison = self._comparison(baseline)
         twin = read_twin(last.twin, TEST_LABELS)
-        readings = comparison.read(profiles, labelled, _question(policy, baseline), at, faulty, twin, since_release)
+        names = newcomers(house.noted(model), version)
+        question = _question(policy, baseline)
+        readings = comparison.read(profiles, labelled, question, at, faulty, twin, since_release, names)
         assessment = assess(policy, readings, now)
         house.ledger.mark_faulty(
             model, faulty_slices(baseline, profiles, readings.quality, assessment.quality.cells) - faulty
@@ -94,7 +99,8 @@ class Cycle:
         rows = sum(float(profiles[start][0, 0]) for start in sorted(profiles)[-LATE_SLICES:])
         wishes = [self._house.ledger.request(policy.model, verb) for verb in ("retrain", "approve", "reject")]
         states = [(r.id, r.state) for r in retrainings[:1]]
-        said = [digest(policy), baseline.fingerprint, max(profiles, default=0), rows, labels, wishes, states]
+        held = self._signals.hold(policy.model)
+        said = [digest(policy), baseline.fingerprint, max(profiles, default=0), rows, labels, wishes, states, held]
         return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
     def _history(self, model: str, last: Evaluation, retrainings: list[Retraining], *, is_news: bool) -> History:
@@ -112,6 +118,7 @@ class Cycle:
             approved=approval is not None,
             rejected_until=refusal.at + HEARTBEAT if refusal else None,
             manual=ManualRequest(manual.who, manual.why, manual.at) if manual else None,
+            signal=self._signals.hold(model),
         )
 
     def _record(

@@ -11,9 +11,12 @@ ServiceError
 │   ├── StoreFull         the store is out of memory
 │   ├── NotDurable        fewer replicas confirmed than was asked for
 │   └── StaleOwner        another owner has taken this slot over
+├── ArchiveAway           files of the archive cannot be read or written now
 ├── BadBody               a request body that cannot be taken
 │   ├── MalformedBody     it is not JSON of the expected form
 │   ├── TooManyRows       more rows than one body may hold
+│   ├── TooManyValues     more rows x columns than one body may hold
+│   ├── UnpackedTooLarge  a compressed body that is too large when it is unpacked
 │   └── NothingAcceptable every row was rejected
 ├── KeyConflict           an idempotency key was used again with another body
 ├── Backlogged            the log holds as many rows as it may
@@ -92,10 +95,14 @@ class StoreFull(StoreError):
 class NotDurable(StoreError):
     """Fewer replicas confirmed an append than was asked for; the same request may be sent again."""
 
-    def __init__(self, confirmed: int, wanted: int) -> None:
+    def __init__(self, confirmed: int, wanted: int, *, is_written: bool = True) -> None:
+        what = (
+            "confirmed in time: the rows are written but not as safe as TIDEGATE_DURABILITY asks"
+            if is_written
+            else "are connected, TIDEGATE_DURABILITY asks for all of them: nothing was written"
+        )
         super().__init__(
-            f"{confirmed} of {wanted} replicas confirmed in time: the rows are written but not as safe as "
-            "TIDEGATE_DURABILITY asks; send the same body with the same Idempotency-Key again"
+            f"{confirmed} of {wanted} replicas {what}; send the same body with the same Idempotency-Key again"
         )
         self.confirmed = confirmed
         self.wanted = wanted
@@ -108,6 +115,18 @@ class StaleOwner(StoreError):
         super().__init__(f"slot {slot} is no longer ours: our epoch {epoch}, the store says {seen}")
         self.slot = slot
         self.epoch = epoch
+
+
+class ArchiveAway(ServiceError):
+    """Files of the archive cannot be read or written now. Nothing is lost: rows stay in the log till they are files."""
+
+    def __init__(self, place: str, problem: Exception) -> None:
+        said = str(problem).strip().partition("\n")[0]
+        super().__init__(
+            f"the archive at {place} cannot be read or written now ({type(problem).__name__}: {said}): "
+            "is it reachable, is there room, do the credentials still hold?"
+        )
+        self.place = place
 
 
 @dataclass(frozen=True)
@@ -134,9 +153,30 @@ class MalformedBody(BadBody):
 class TooManyRows(BadBody):
     """The body holds more rows than one body may."""
 
-    def __init__(self, rows: int, limit: int) -> None:
-        super().__init__(f"the body holds {rows} rows; {limit} are allowed (TIDEGATE_MAX_BATCH_ROWS): split it")
-        self.rows = rows
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body holds more than the {limit} rows allowed (TIDEGATE_MAX_BATCH_ROWS): split it")
+        self.limit = limit
+
+
+class TooManyValues(BadBody):
+    """The body makes a table of more values than one may have."""
+
+    def __init__(self, rows: int, columns: int, limit: int) -> None:
+        super().__init__(
+            f"the body makes a table of {rows} rows and {columns} columns, {rows * columns} values; {limit} are "
+            "allowed (TIDEGATE_MAX_VALUES): split it"
+        )
+        self.limit = limit
+
+
+class UnpackedTooLarge(BadBody):
+    """The body is small as it was sent, and too large when it is unpacked."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the body unpacks to more than the {limit} bytes allowed (TIDEGATE_MAX_BODY_BYTES); nothing of it was "
+            "taken: split it into several bodies"
+        )
         self.limit = limit
 
 
@@ -172,8 +212,8 @@ class Backlogged(ServiceError):
 
     def __init__(self, held: int, limit: int, retry_after_seconds: int) -> None:
         super().__init__(
-            f"the log holds {held} rows of at most {limit} (TIDEGATE_BACKLOG_ROWS): is a worker running? "
-            f"try again in {retry_after_seconds} s"
+            f"the log holds {held} rows of at most {limit} (TIDEGATE_BACKLOG_ROWS), those set aside included: "
+            f"is a worker running, is anything aside (tidegate aside list)? try again in {retry_after_seconds} s"
         )
         self.retry_after_seconds = retry_after_seconds
 

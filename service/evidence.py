@@ -7,20 +7,46 @@ from datetime import UTC, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-from pyarrow import parquet
 
 from service import evidence_report, together
+from service.errors import ArchiveAway
 from service.house import House
 from service.records import DecisionRecord
-from service.training.references import reference_file
+from service.storage.files import Files
+from service.training.references import read_reference
 
 _log = logging.getLogger(__name__)
 _WINDOW = timedelta(days=7)
+_REPORT = "report.html"
+_SHOWN = ("together.json", _REPORT)
 
 
 def folder_of(data_dir: Path, decision_id: str) -> Path:
-    """Where a decision's report is."""
+    """Where a decision's report is made, and read from."""
     return data_dir / "evidence" / decision_id
+
+
+def report_of(house: House, decision_id: str) -> Path:
+    """The file of a decision's report, fetched from where another machine may have put it; it need not be there."""
+    report = folder_of(house.settings.data_dir, decision_id) / _REPORT
+    if not house.files.is_local and not report.is_file():
+        try:
+            _fetch(house, _path(decision_id))
+        except ArchiveAway as error:
+            _log.warning("no report of %s from another machine: %s", decision_id, error)
+    return report
+
+
+def _fetch(house: House, path: str) -> None:
+    if house.files.holds(f"{path}/{_REPORT}"):
+        here = Files(house.settings.data_dir)
+        for name in house.files.names(path):
+            with house.files.open(f"{path}/{name}") as file:
+                here.put(f"{path}/{name}", file.read())
+
+
+def _path(decision_id: str) -> str:
+    return f"evidence/{decision_id}"
 
 
 class Reports:
@@ -40,7 +66,7 @@ class Reports:
             _log.exception("no evidence report for %s", decision.id)
             return
         if folder is not None:
-            self._asked.append(self._queue.submit(self._make, folder))
+            self._asked.append(self._queue.submit(self._make, house, folder))
 
     def wait(self) -> None:
         """Wait for all reports that were asked for."""
@@ -55,22 +81,38 @@ class Reports:
             self._child.terminate()
         self._queue.shutdown(wait=True)
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, house: House, folder: Path) -> None:
         if self._is_closed:
             return
         self._child = evidence_report.start(folder)
-        if self._child.wait() and not self._is_closed:
+        failed = self._child.wait()
+        if self._is_closed:
+            return
+        if failed:
             _log.warning("the evidence report in %s failed: see report.log there", folder)
+            return
+        try:
+            _publish(house, folder)
+        except ArchiveAway as error:
+            _log.warning("the evidence report in %s is seen on this machine only: %s", folder, error)
+
+
+def _publish(house: House, folder: Path) -> None:
+    """Put what is shown where other machines find it, the report last: with it all is there."""
+    if house.files.is_local:
+        return
+    for name in _SHOWN:
+        if (folder / name).is_file():
+            house.files.put(f"{_path(folder.name)}/{name}", (folder / name).read_bytes())
 
 
 def _prepare(house: House, decision: DecisionRecord) -> Path | None:
-    reference = reference_file(house.settings.data_dir, decision.model, decision.version)
-    if not reference.is_file():
+    before = read_reference(house.files, decision.model, decision.version)
+    if before is None:
         _log.warning("no reference rows of %s %s: no evidence report", decision.model, decision.version)
         return None
     since = decision.change_started or decision.at - _WINDOW
     until = decision.at + timedelta(days=1)
-    before = parquet.read_table(reference)
     current = house.archive.predictions(decision.model, since.astimezone(UTC), until, version=decision.version)
     policy = house.policies.policy(decision.model)
     kinds, statistic = (policy.column_kinds(), policy.drift.statistic) if policy else ({}, "psi")

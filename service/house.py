@@ -6,17 +6,22 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.errors import DataDirInUse
+from service.intake import noted
 from service.intake.archive import Archive
 from service.intake.archiving import Roll
 from service.intake.cells import Cells
 from service.intake.ingest import Ingest
 from service.intake.labels import Joiner
 from service.intake.log import Log
+from service.intake.noted import Noted
+from service.intake.retention import Keep
 from service.intake.worker import Worker
 from service.ledger import Ledger
 from service.policy_files import PolicyFolder
 from service.settings import Settings
 from service.storage.embedded import Embedded
+from service.storage.files import Files
+from service.storage.keeper import kept_running
 from service.storage.store import Store
 
 Clock = Callable[[], datetime]
@@ -24,17 +29,27 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True)
 class House:
-    """The parts. `clock` gives the time by which everything is decided; a replay's follows its file."""
+    """The parts. `clock` gives the time by which everything is decided; a replay's follows its file.
+
+    `files` is where reference rows, reports and models live: the data folder, or beside a remote archive, so that
+    processes on several machines share them.
+    """
 
     settings: Settings
     store: Store
     log: Log
     ledger: Ledger
     ingest: Ingest
+    files: Files
+    archive_files: Files
     archive: Archive
     cells: Cells
     policies: PolicyFolder
     clock: Clock
+
+    def noted(self, model: str) -> list[Noted]:
+        """What was noted of the columns, versions and new segments of a model's rows."""
+        return noted.read(self.store, self.log.partitions, [model])[model]
 
 
 @contextmanager
@@ -53,6 +68,7 @@ def open_store(settings: Settings, *, beside: bool = False) -> Iterator[Store]:
             url = embedded.url
             try:
                 closing.enter_context(embedded)
+                closing.enter_context(kept_running(embedded))
             except DataDirInUse:
                 if not beside:
                     raise
@@ -68,12 +84,15 @@ def open_house(settings: Settings, clock: Clock, *, beside: bool = False) -> Ite
 
     Raises:
         StoreError: the store cannot be started or does not answer.
+        BadSetting: the archive cannot be written.
     """
     with ExitStack() as closing:
         store = closing.enter_context(open_store(settings, beside=beside))
         log = Log(store, settings.partitions, most_rows=settings.backlog_rows, idempotency=settings.idempotency)
         ledger = Ledger(store)
-        archive = Archive(log, settings.archive_dir)
+        archive_files = Files(settings.archive_place)
+        archive_files.check()
+        archive = Archive(log, archive_files)
         closing.callback(archive.close)
         policies = PolicyFolder(settings.policies)
         policies.reload()
@@ -83,6 +102,8 @@ def open_house(settings: Settings, clock: Clock, *, beside: bool = False) -> Ite
             log=log,
             ledger=ledger,
             ingest=Ingest(log, lambda model: ledger.champion(model) or None),
+            files=Files(settings.data_dir) if archive_files.is_local else archive_files,
+            archive_files=archive_files,
             archive=archive,
             cells=Cells(store, settings.partitions),
             policies=policies,
@@ -93,25 +114,52 @@ def open_house(settings: Settings, clock: Clock, *, beside: bool = False) -> Ite
 def worker_of(house: House) -> Worker:
     """A worker on the house's log."""
     settings = house.settings
+    alone = not settings.store
     return Worker(
         house.log,
-        house.ledger.baseline,
-        settings.archive_dir,
+        # Where there is no other worker, nothing waits for a newer one.
+        house.ledger.baseline if alone else house.ledger.baseline_to_count,
+        house.archive_files,
         house.clock,
         roll=Roll(settings.archive_rows, settings.archive_age),
+        keep=keep_of(house),
         lease=settings.lease,
-        alone=not settings.store,
+        alone=alone,
     )
+
+
+def keep_of(house: House) -> Keep:
+    """How long the house's profiles stay as they were counted."""
+
+    def in_service(model: str, version: str, fingerprint: str) -> bool:
+        ledger = house.ledger
+        if ledger.baselines(model).get(version) != fingerprint:
+            return False
+        watch = ledger.watch(model)
+        return version in {ledger.champion(model), *((watch.version, watch.previous) if watch else ())}
+
+    settings = house.settings
+    return Keep(settings.keep_slices, settings.keep_profiles, in_service, house.archive_files)
 
 
 def joiner_of(house: House) -> Joiner:
     """A joiner of labels on the house's log."""
     settings = house.settings
+
+    def outcome_field(model: str) -> str:
+        policy = house.policies.policy(model)
+        return (policy.task.outcome or "") if policy else ""
+
     return Joiner(
         house.log,
         house.archive,
         house.ledger.baseline,
+        outcome_field=outcome_field,
         horizon=settings.label_horizon,
+        look_up_every=settings.label_lookup,
+        keep=keep_of(house),
+        # What is held stays in the log, a partition of which may be all that labels come to.
+        held_rows=settings.backlog_rows // settings.partitions // 4,
         lease=settings.lease,
         alone=not settings.store,
     )

@@ -11,7 +11,9 @@ from time import perf_counter
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from service.errors import ServiceError, StaleOwner
+from service.forgetting import forget_copies
 from service.house import House
+from service.intake.compaction import Compaction
 from service.loop import Loop
 from service.storage.ownership import Ownership
 from service.training.launchers import Stopping
@@ -20,6 +22,8 @@ from service.web.snapshot import NO_EVALUATIONS, Durations
 _log = logging.getLogger(__name__)
 RELOAD_SECONDS = 2.0
 RETRAINING_LOOK_SECONDS = 2.0
+TIDY_SECONDS = 60.0
+_STEPS_A_TIDY = 20
 
 
 class Jobs:
@@ -33,6 +37,15 @@ class Jobs:
         self._evaluations = NO_EVALUATIONS
         self._scheduled: dict[str, timedelta] = {}
         self._lock = Lock()
+        self._is_stopping = False
+        self._compaction = Compaction(
+            house.store,
+            settings.partitions,
+            house.archive_files,
+            most_rows=settings.compact_rows,
+            keep=settings.keep_rows,
+            goes_on=lambda: not self._is_stopping,
+        )
         # In memory, under our own lease: a stored job list fires twice when two schedulers share it.
         self._scheduler = BackgroundScheduler(
             timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1}
@@ -54,9 +67,11 @@ class Jobs:
         if self._loop is not None:
             self._guarded(self._lead)()
             self._every("lead", self._lead, self._house.settings.lease.total_seconds() / 3)
+            self._every("tidy", self._tidy, TIDY_SECONDS)
 
     def stop(self) -> None:
         """End: nothing new starts, and what runs is waited for; leadership is given up."""
+        self._is_stopping = True
         self._scheduler.shutdown(wait=True)
         try:
             self._lease.release()
@@ -115,6 +130,18 @@ class Jobs:
         done = self._loop.finish(model)
         if done is not None:
             _log.info("%s: retraining %s %s: %s", model, done.id, done.state, done.note)
+
+    def _tidy(self) -> None:
+        """Put small files of the archive together and take old ones away, a part at a time: a stop is not held up."""
+        settings, now = self._house.settings, self._house.clock()
+        forget_copies(settings.data_dir, now - settings.keep_rows)
+        for _ in range(_STEPS_A_TIDY):
+            if not self.is_leader or self._is_stopping:
+                return
+            gone = self._compaction.step(self._house.clock())
+            if not gone:
+                return
+            _log.info("%s files of the archive were put together or have had their time", gone)
 
     def _guarded(self, job: Callable[[], object]) -> Callable[[], None]:
         def run() -> None:

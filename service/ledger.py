@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from monitors.baseline.baselines import Baseline
-from monitors.errors import BaselineMismatch
+from monitors.errors import BaselineMismatch, BaselineTooNew
 from service.errors import ServiceError
 from service.records import DecisionRecord, Evaluation, Release, Request, Retraining, Watch
 from service.storage import keys
@@ -38,7 +38,7 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._baselines: dict[tuple[str, str], tuple[bytes, Baseline | str]] = {}
+        self._baselines: dict[tuple[str, str], tuple[bytes, Baseline | BaselineMismatch]] = {}
 
     # models and champions
 
@@ -90,6 +90,17 @@ class Ledger:
         found = self._read_baseline(model, version)
         return found if isinstance(found, Baseline) else None
 
+    def baseline_to_count(self, model: str, version: str) -> Baseline | None:
+        """The same for one who counts rows, which a newer worker could count.
+
+        Raises:
+            BaselineTooNew: a newer build has written it.
+        """
+        found = self._read_baseline(model, version)
+        if isinstance(found, BaselineTooNew):
+            raise BaselineTooNew(f"{model} {version}: {found}")
+        return found if isinstance(found, Baseline) else None
+
     def blindness(self, model: str) -> str | None:
         """Why nothing can be read of a model's champion, and what to do; None where it has a baseline."""
         version = self.champion(model)
@@ -101,7 +112,7 @@ class Ledger:
             return None
         return f"No baseline for version {version}: {found or 'there is none'}. Build one: {build}."
 
-    def _read_baseline(self, model: str, version: str) -> Baseline | str | None:
+    def _read_baseline(self, model: str, version: str) -> Baseline | BaselineMismatch | None:
         """The baseline, what is wrong with it, or None."""
         fingerprint = self._store.do("HGET", _key(model, "fingerprints"), version)
         if fingerprint is None:
@@ -223,11 +234,11 @@ def _key(model: str, *parts: str) -> str:
     return keys.key(f"m:{model}", *parts)
 
 
-def _unpack(packed: bytes | None) -> Baseline | str:
+def _unpack(packed: bytes | None) -> Baseline | BaselineMismatch:
     try:
         return Baseline.from_bytes(packed or b"")
     except BaselineMismatch as error:
-        return str(error)
+        return error.with_traceback(None)
 
 
 def _decode_all(found: Iterable[bytes], kind: type[Record]) -> list[Record]:

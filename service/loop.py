@@ -1,8 +1,11 @@
 """The loop of one model: evaluate → retrain where decided → watch what was released."""
 
+import logging
 from dataclasses import dataclass, replace
 
+from policies.policy import Policy
 from service.cycle import Cycle
+from service.errors import ArchiveAway
 from service.evidence import Reports
 from service.house import House
 from service.records import DecisionRecord, Release, Retraining
@@ -10,6 +13,8 @@ from service.retrain import Launch, Retrainer, open_retraining
 from service.training.launchers import launch_here
 from service.training.registry import Registry
 from service.watch import watch_release
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Loop:
         policy = self._house.policies.policy(model)
         if policy is None:
             return Turn()
-        rollback = watch_release(self._house, self._registry, policy)
+        rollback = self._watch(policy)
         decision = self._cycle.step(model)
         if decision is None or decision.action != "retrain" or not self._can_retrain:
             return Turn(decision, rollback=rollback)
@@ -63,6 +68,13 @@ class Loop:
         if opened is not None and self._makes_reports:
             self.reports.ask(self._house, decision)
         return Turn(decision, rollback=rollback, opened=opened)
+
+    def _watch(self, policy: Policy) -> Release | None:
+        try:
+            return watch_release(self._house, self._registry, policy)
+        except ArchiveAway as error:
+            _log.warning("%s: the release is watched later, the evaluation goes on: %s", policy.model, error)
+            return None
 
     def finish(self, model: str) -> Retraining | None:
         """Run the model's unfinished retraining, also one that a crash left behind; None if there is none."""

@@ -1,14 +1,20 @@
 """Readings as plain values: what the ledger keeps, and pages, routes and metrics show."""
 
 import math
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from monitors.readings import FAULT_KINDS, LabelShift, Readings
 from policies.policy import Policy
+from service.intake.noted import Noted
+from service.intake.schema import KINDS, UNMEASURED
 
 COLUMNS_SHOWN = 20
+OTHER = "other"
+_UNCOUNTED = ("ignore", "tag")
 
 
 def segments_view(policy: Policy, readings: Readings, states: dict[str, str]) -> list[dict[str, Any]]:
@@ -91,6 +97,41 @@ def _label_shift(shift: LabelShift | None) -> dict[str, Any] | None:
         "problem": shift.problem,
         "classes": [{"class": name, "share": number(now), "baseline": number(was)} for name, now, was in shares],
     }
+
+
+def schema_view(policy: Policy | None, noted: Iterable[Noted]) -> list[dict[str, Any]]:
+    """What rows had other columns than the baseline of their version, the newest first, but for ignored columns.
+
+    The column `other` stands for those beyond the names that are kept.
+    """
+    kinds = policy.column_kinds() if policy else {}
+    found = [each for each in noted if each.kind in KINDS and kinds.get(each.name) not in _UNCOUNTED]
+    return [
+        {
+            "kind": each.kind,
+            "column": each.name or OTHER,
+            "version": each.version,
+            "rows": each.rows,
+            "since": datetime.fromtimestamp(each.since, UTC),
+            "until": datetime.fromtimestamp(each.until, UTC),
+            "form": each.form or None,
+        }
+        for each in sorted(found, key=lambda each: -each.until)
+    ]
+
+
+def unmeasured_view(noted: Iterable[Noted]) -> list[dict[str, Any]]:
+    """Versions of which rows came and could not be compared with a baseline, the most rows first."""
+    return [
+        {
+            "version": each.name or OTHER,
+            "rows": each.rows,
+            "since": datetime.fromtimestamp(each.since, UTC),
+            "until": datetime.fromtimestamp(each.until, UTC),
+        }
+        for each in noted
+        if each.kind == UNMEASURED
+    ]
 
 
 def number(value: float) -> float | None:

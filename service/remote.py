@@ -2,14 +2,18 @@
 
 import json
 import os
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 from service.errors import ServiceError
 
 TIMEOUT_SECONDS = 30
+MOST_TRIES = 20
+"""How often a body of rows is sent again while the service asks to wait."""
 
 
 class ServiceUnreachable(ServiceError):
@@ -17,7 +21,19 @@ class ServiceUnreachable(ServiceError):
 
 
 class Refused(ServiceError):
-    """The service answered with a problem; the message is its detail."""
+    """The service answered with a problem; the message is its detail, `facts` the whole document."""
+
+    def __init__(self, detail: str, facts: Mapping[str, Any]) -> None:
+        super().__init__(detail)
+        self.facts = facts
+
+
+class Busy(Refused):
+    """The service asks to come back later."""
+
+    def __init__(self, detail: str, facts: Mapping[str, Any], retry_after_seconds: int) -> None:
+        super().__init__(detail, facts)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Remote:
@@ -34,11 +50,30 @@ class Remote:
         """The answer of POST /v1/<path> with a JSON object."""
         return self._ask("POST", path, json.dumps(body).encode())
 
-    def _ask(self, method: str, path: tuple[str, ...], body: bytes | None) -> Any:  # noqa: ANN401  same
+    def post_lines(self, *path: str, body: bytes, key: str) -> Any:  # noqa: ANN401  same
+        """The answer of POST with a row a line; sent again under its key while the service asks to wait.
+
+        A body of which no row can be taken is answered with what the problem says of its rows.
+        """
+        headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": key}
+        for _ in range(MOST_TRIES):
+            try:
+                return self._ask("POST", path, body, headers)
+            except Busy as busy:
+                time.sleep(busy.retry_after_seconds)
+            except Refused as refused:
+                if "rejected" not in refused.facts:
+                    raise
+                return refused.facts
+        return self._ask("POST", path, body, headers)
+
+    def _ask(
+        self, method: str, path: tuple[str, ...], body: bytes | None, more: Mapping[str, str] | None = None
+    ) -> Any:  # noqa: ANN401  same
         url = "/".join([self._url, "v1", *(urllib.parse.quote(part, safe="") for part in path)])
         if not url.startswith(("http://", "https://")):
             raise ServiceUnreachable(f"{self._url} is no address of a service: it begins with http:// or https://")
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **(more or {})}
         if key := os.environ.get("TIDEGATE_KEY"):
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310  http only, checked above
@@ -46,16 +81,20 @@ class Remote:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310  same
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
-            raise Refused(_detail(error)) from error
+            raise _refused(error) from error
         except (urllib.error.URLError, OSError) as error:
             raise ServiceUnreachable(
                 f"no service answers at {self._url} ({error}): start it with `tidegate serve`, or give --url"
             ) from error
 
 
-def _detail(error: urllib.error.HTTPError) -> str:
+def _refused(error: urllib.error.HTTPError) -> Refused:
     try:
         problem = json.loads(error.read())
     except ValueError:
-        return f"the service answered {error.code} {error.reason}"
-    return str(problem.get("detail") or problem.get("title") or f"the service answered {error.code}")
+        problem = {}
+    detail = problem.get("detail") or problem.get("title") or f"the service answered {error.code} {error.reason}"
+    wait = error.headers.get("Retry-After", "")
+    if error.code in {429, 503} and wait.isdecimal():
+        return Busy(str(detail), problem, int(wait))
+    return Refused(str(detail), problem)

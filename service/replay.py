@@ -112,7 +112,7 @@ class Replay:
         self._micros = pc.cast(self._rows.column("timestamp"), pa.int64()).to_numpy()
         share = np.random.default_rng(options.seed).random(rows.num_rows)
         self._labelled = share < options.label_share
-        self._registry = Registry(house.settings.data_dir)
+        self._registry = Registry(house.settings.data_dir, house.files)
         self._loop = Loop(house, self._registry, can_retrain=options.every is not None, makes_reports=makes_reports)
         self.account = Account(rows.num_rows)
         self._open_faults: dict[str, dict[str, Any]] = {}

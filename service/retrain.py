@@ -22,7 +22,7 @@ from monitors.baseline.baselines import Baseline
 from policies.decision import TRIGGER_CODES
 from policies.gate import Verdict
 from policies.policy import Policy
-from service.errors import ServiceError
+from service.errors import ArchiveAway, ServiceError
 from service.house import House
 from service.records import DecisionRecord, Release, Retraining, Watch
 from service.training.checkpoints import Checkpoint
@@ -31,7 +31,7 @@ from service.training.curate import Curated, curate
 from service.training.model_files import read_model
 from service.training.models import Model
 from service.training.readiness import failed_cases, latency_p95
-from service.training.references import baseline_of, keep_baseline, reference_file
+from service.training.references import baseline_of, keep_baseline, read_reference
 from service.training.registry import Registry
 from service.training.train_files import Job, Outcome, prepare
 
@@ -93,9 +93,15 @@ class Retrainer:
         self._launch = launch
 
     def run(self, policy: Policy, retraining: Retraining) -> Retraining:
-        """The finished retraining. What goes wrong ends it as failed, with the reason in its note."""
+        """The finished retraining. What goes wrong ends it as failed, with the reason in its note.
+
+        Raises:
+            ArchiveAway: rows or models cannot be read or written now; it is begun again.
+        """
         try:
             return self._run(policy, retraining)
+        except ArchiveAway:
+            raise
         except ServiceError as error:
             _log.warning("retraining %s of %s failed: %s", retraining.id, retraining.model, error)
             known = self._house.ledger.retraining(retraining.model, retraining.id) or retraining
@@ -135,9 +141,9 @@ class Retrainer:
         house = self._house
         tables = [house.archive.labelled(model, _EARLIEST, _LATEST)]
         for release in house.ledger.releases(model):
-            file = reference_file(house.settings.data_dir, model, release.version)
-            if release.kind == "first" and file.is_file():
-                tables.insert(0, parquet.read_table(file))
+            first = read_reference(house.files, model, release.version) if release.kind == "first" else None
+            if first is not None:
+                tables.insert(0, first)
         usable = [table for table in tables if "label" in table.column_names]
         return pa.concat_tables(usable, promote_options="permissive")
 
@@ -209,8 +215,9 @@ class Retrainer:
         folder = house.settings.data_dir / "retrainings" / retraining.id / "model"
         self._registry.adopt(folder, name=model, version=version)
         rows = trial.baseline_rows
-        baseline = baseline_of(policy, version, rows, out_of_fold=True)
-        keep_baseline(house.ledger, house.settings.data_dir, baseline, rows)
+        most = house.settings.max_segments
+        baseline = baseline_of(policy, version, rows, out_of_fold=True, most_segments=most)
+        keep_baseline(house.ledger, house.files, baseline, rows)
         now = house.clock()
         reason = ", ".join(retraining.reasons)
         house.ledger.move_champion(Release(model, version, retraining.champion, now, "release", reason, retraining.id))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import BadSetting
+from service.storage.addresses import address_of
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -27,13 +28,14 @@ class Durability:
 class Settings:
     """Every setting, checked. Each is a field here, TIDEGATE_<NAME> in the environment and --<name> on the line."""
 
-    #: Address of a Redis or Valkey server (redis://, rediss://, unix://); empty: the embedded one.
+    #: Address of a Redis or Valkey server (redis://, rediss://, unix://), of nodes of a cluster (redis+cluster://) or
+    #: of sentinels (redis+sentinel://); empty: the embedded one.
     store: str = ""
     #: Folder of the embedded store, the archive, models and evidence.
     data_dir: Path = Path("tidegate-data")
     #: Folder of the policy files, one YAML file a model; watched.
     policies: Path = Path("policies.d")
-    #: Folder of the Parquet archive; empty: `archive` in the data folder.
+    #: Folder of the Parquet archive, or an address like s3://bucket/folder; empty: `archive` in the data folder.
     archive: str = ""
     #: When a batch counts as kept: always (fsync first), everysec (up to two seconds may be lost at power loss),
     #: wait:N (N replicas have confirmed; what a failover loses beyond them is lost).
@@ -52,16 +54,51 @@ class Settings:
     max_body_bytes: int = 32 * 1024 * 1024
     #: Most rows in one body.
     max_batch_rows: int = 50_000
+    #: Most values (rows x columns) in one body, those included that its rows leave out: 80 MB as numbers.
+    max_values: int = 10_000_000
+    #: Most features and tags of one body.
+    max_columns: int = 2_000
+    #: Classes whose scores are kept; of more only the confidence is.
+    max_classes: int = 64
+    #: Most segments of one cut that a baseline tells apart; the rows of others are counted together, as `other`.
+    max_segments: int = 50
+    #: Longest name of a feature, tag or class, in characters.
+    max_name_characters: int = 128
+    #: Longest prediction id in bytes of UTF-8.
+    max_id_bytes: int = 512
+    #: Longest text in bytes of UTF-8.
+    max_text_bytes: int = 64 * 1024
+    #: Most numbers in a list, which is an embedding.
+    max_list_numbers: int = 4_096
+    #: How deep objects and lists of an outcome may lie within one another.
+    max_depth: int = 16
     #: Most rows that the log holds before senders are asked to wait (429). At 1 kB a row: about 1 GB of store memory.
     backlog_rows: int = 1_000_000
     #: How long an idempotency key is remembered.
     idempotency: timedelta = timedelta(days=1)
+    #: How long the request of a KServe exchange waits for its response, or a response for its request.
+    pairing: timedelta = timedelta(minutes=10)
+    #: Most bytes of such halves that wait; beyond it the oldest give way.
+    pairing_bytes: int = 64 * 1024 * 1024
+    #: How long a signal counts as firing after it was last told; longer than Alertmanager's repeat_interval.
+    signal_life: timedelta = timedelta(hours=12)
     #: How late a label may come, or how long it waits for its prediction.
     label_horizon: timedelta = timedelta(days=30)
+    #: Labels whose prediction only the archive knows are looked up together, this often.
+    label_lookup: timedelta = timedelta(minutes=1)
     #: An archive file is written when this many rows are ready in a partition ...
     archive_rows: int = 5_000
     #: ... or when the oldest of them is this old.
     archive_age: timedelta = timedelta(hours=1)
+    #: Small archive files are put together to files of so many rows; 0: never.
+    compact_rows: int = 500_000
+    #: How long rows stay in the archive after they came; at least twice the label horizon.
+    keep_rows: timedelta = timedelta(days=90)
+    #: Profiles older than this are added up to days, but for the newest 4,096 slices, which are all that is looked at;
+    #: those of a version out of service move to the archive when nothing was counted under it for this long.
+    keep_slices: timedelta = timedelta(days=30)
+    #: Profiles older than this move from the store to the archive.
+    keep_profiles: timedelta = timedelta(days=365)
     #: A worker that shows no life for this long loses its partitions to another.
     lease: timedelta = timedelta(seconds=10)
 
@@ -90,11 +127,16 @@ class Settings:
         settings = cls(**chosen)
         if settings.durability.replicas and not settings.store:
             raise BadSetting("TIDEGATE_DURABILITY", str(settings.durability), "the embedded store has no replicas")
+        if settings.keep_rows < 2 * settings.label_horizon:
+            allowed = f"at least twice TIDEGATE_LABEL_HORIZON is needed, {2 * settings.label_horizon.days} days"
+            raise BadSetting("TIDEGATE_KEEP_ROWS", f"{settings.keep_rows.days}d", allowed)
         return settings
 
     @property
-    def archive_dir(self) -> Path:
-        """Folder of the Parquet archive."""
+    def archive_place(self) -> Path | str:
+        """Folder or address of the Parquet archive."""
+        if "://" in self.archive:
+            return self.archive
         return Path(self.archive) if self.archive else self.data_dir / "archive"
 
 
@@ -132,8 +174,8 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 
 def _address(text: str) -> str:
-    if text and text.partition("://")[0] not in {"redis", "rediss", "unix"}:
-        raise ValueError("allowed are redis://…, rediss://…, unix://… and nothing (the embedded store)")
+    if text:
+        address_of(text)
     return text
 
 
@@ -141,6 +183,15 @@ def _folder(text: str) -> Path:
     if not text or "://" in text:
         raise ValueError("a folder of this machine is needed")
     return Path(text).expanduser().resolve()
+
+
+def _place(text: str) -> str:
+    if "://" not in text:
+        return str(_folder(text))
+    protocol, _, rest = text.partition("://")
+    if not protocol.isalnum() or not rest.strip("/"):
+        raise ValueError("a folder or an address like s3://bucket/folder is needed")
+    return text.rstrip("/")
 
 
 def _host(text: str) -> str:
@@ -153,7 +204,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "store": _address,
     "data_dir": _folder,
     "policies": _folder,
-    "archive": lambda text: str(_folder(text)) if text else "",
+    "archive": lambda text: _place(text) if text else "",
     "durability": _durability,
     "partitions": _whole(1, 256),
     "host": _host,
@@ -161,11 +212,28 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "role": _one_of("all", "api", "worker", "scheduler"),
     "max_body_bytes": _whole(1024, 1 << 30),
     "max_batch_rows": _whole(1, 1_000_000),
+    "max_values": _whole(1_000, 1_000_000_000),
+    "max_columns": _whole(1, 10_000),
+    "max_classes": _whole(0, 1_000),
+    "max_segments": _whole(1, 10_000),
+    "max_name_characters": _whole(8, 1_024),
+    "max_id_bytes": _whole(16, 4_096),
+    "max_text_bytes": _whole(64, 16 << 20),
+    "max_list_numbers": _whole(1, 65_536),
+    "max_depth": _whole(1, 64),
     "backlog_rows": _whole(1_000, 1_000_000_000),
     "idempotency": _duration,
+    "pairing": _duration,
+    "pairing_bytes": _whole(1024, 1 << 40),
+    "signal_life": _duration,
     "label_horizon": _duration,
+    "label_lookup": _duration,
     "archive_rows": _whole(1, 10_000_000),
     "archive_age": _duration,
+    "compact_rows": _whole(0, 100_000_000),
+    "keep_rows": _duration,
+    "keep_slices": _duration,
+    "keep_profiles": _duration,
     "lease": _duration,
     "keys_file": str,
 }

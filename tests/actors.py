@@ -158,7 +158,7 @@ def commit_in_two_steps() -> None:
 
     def commit(self, writes, **state):
         whole(self, writes)
-        time.sleep(0.03)  # the moment in which a kill separates the two steps
+        time.sleep(0.1)  # the moment in which a kill separates the two steps
         whole(self, (), **state)
 
     Ownership.commit = commit

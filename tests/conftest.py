@@ -1,16 +1,29 @@
-"""A real store for tests: the embedded server, started once, emptied before each test."""
+"""Real stores for tests: the embedded server, a Redis, a cluster; each started once, emptied before each test."""
 
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from stores import KINDS, cluster, running
 
-from service.errors import StoreAway
 from service.storage.embedded import Embedded
 from service.storage.store import Store
+
+if TYPE_CHECKING:
+    from buckets import ObjectStorage
+
+# They make the recordings, with libraries of other environments.
+collect_ignore_glob = ["conventions/record_*.py"]
+
+# What these files promise holds on every kind of store. Laws run many examples, and do so on the embedded store.
+ON_EVERY_STORE = {"test_archive", "test_fold", "test_ingest", "test_labels", "test_store", "test_stores"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    is_law = hasattr(metafunc.function, "hypothesis")
+    is_everywhere = metafunc.definition.path.stem in ON_EVERY_STORE and not is_law
+    if "any_store" in metafunc.fixturenames or ("store_url" in metafunc.fixturenames and is_everywhere):
+        metafunc.parametrize("store_url", KINDS, indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -19,42 +32,46 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
         yield embedded
 
 
-@pytest.fixture
-def store(server: Embedded) -> Iterator[Store]:
-    store = Store(server.url)
-    store.do("FLUSHALL")
-    yield store
-    store.close()
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(tmp_path_factory.mktemp("redis"), kind="redis") as redis:
+        yield redis.url
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        # A second kind of store, which a new machine need not have; .ci/run installs it and fails without it.
-        pytest.skip("there is no redis-server on this machine")
-    folder = tmp_path_factory.mktemp("redis")
-    socket = Path(folder) / "redis.sock"
-    options = ["--port", "0", "--unixsocket", str(socket), "--appendonly", "yes", "--save", ""]
-    child = subprocess.Popen([program, *options], cwd=folder, stdout=subprocess.DEVNULL)
-    store = Store(f"unix://{socket}")
-    while child.poll() is None:
-        try:
-            store.ping()
-            break
-        except StoreAway:
-            time.sleep(0.01)  # it is starting, and tells nobody when it is up
-    store.close()
-    yield f"unix://{socket}"
-    child.terminate()
-    child.wait()
+def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with cluster(tmp_path_factory.mktemp("cluster")) as masters:
+        yield masters.url
 
 
-@pytest.fixture(params=["valkey", "redis"])
-def any_store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """The embedded valkey, then the machine's redis-server where it has one."""
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else request.getfixturevalue("server").url
+@pytest.fixture
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The address of an empty store of one kind, the embedded one where no other is asked for."""
+    kind = getattr(request, "param", KINDS[0])
+    url = request.getfixturevalue("server").url if kind == KINDS[0] else request.getfixturevalue(f"{kind}_url")
     store = Store(url)
     store.do("FLUSHALL")
+    store.close()
+    return str(url)
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    store = Store(store_url)
     yield store
     store.close()
+
+
+@pytest.fixture
+def any_store(store: Store) -> Store:
+    """The store of each kind in turn, in whatever file the test is."""
+    return store
+
+
+@pytest.fixture(scope="session")
+def object_storage() -> "Iterator[ObjectStorage]":
+    from buckets import ObjectStorage
+
+    storage = ObjectStorage()
+    yield storage
+    storage.close()

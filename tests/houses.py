@@ -5,7 +5,7 @@ import atexit
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -26,6 +26,7 @@ from service.intake.wire import Batch
 from service.records import Release
 from service.settings import Settings
 from service.storage.embedded import Embedded
+from service.storage.store import Store
 from service.training.references import baseline_of, keep_baseline
 from service.web.api import create_app
 
@@ -51,8 +52,9 @@ def open_shop(server: Embedded, folder: Path, policy: str = POLICY, **settings: 
     if policy:
         (policies / "shop.yaml").write_text(policy)
     chosen = Settings(store=server.url, data_dir=folder, policies=policies, partitions=2)
+    with closing(Store(server.url)) as store:
+        store.do("FLUSHALL")
     with open_house(replace(chosen, **settings), lambda: NOON) as house:
-        house.store.do("FLUSHALL")
         yield house
 
 
@@ -111,7 +113,7 @@ def give_baseline(house: House, version: str = "1", rows: pa.Table | None = None
     assert policy is not None
     rows = predictions(3_000, seed=99, start=START - 180_000) if rows is None else rows
     baseline = baseline_of(policy, version, rows)
-    keep_baseline(house.ledger, house.settings.data_dir, baseline, rows)
+    keep_baseline(house.ledger, house.files, baseline, rows)
     if not house.ledger.champion("shop"):
         house.ledger.move_champion(Release("shop", version, "", NOON - timedelta(days=3), "first", "the start"))
     return baseline
@@ -134,6 +136,8 @@ def fold(house: House) -> None:
     joiner.step(NOON)
     joiner.step(NOON)
     worker.step()
+    joiner.release()
+    worker.release()
 
 
 def evaluate(house: House, table: pa.Table | None = None) -> None:

@@ -19,6 +19,7 @@ from policies.assessment import assess
 from policies.parse import parse
 from policies.states import STATES, name_states
 from service.cycle import Cycle
+from service.readings_view import schema_view
 from service.storage.embedded import Embedded
 
 QUESTION = Question({}, "psi", "accuracy")
@@ -257,7 +258,8 @@ def test_rows_of_another_schema_are_faults_by_name(server: Embedded, tmp_path):
         evaluation = house.ledger.evaluation("shop")
         assert {"all: x1 missing", "all: x2 type"} <= set(evaluation.faults)
         assert evaluation.action != "retrain"
-        assert "column x1 is gone: it is missing in every row" in evaluation.findings
+        told = {(each["kind"], each["column"]) for each in schema_view(None, house.noted("shop"))}
+        assert told == {("missing", "x1"), ("type", "x2")}
 
 
 def test_labels_of_unknown_classes_do_not_stop_the_evaluation(server: Embedded, tmp_path):

@@ -324,7 +324,7 @@ def reading(model: str) -> dict[str, Any]:
     return dict(httpx.get(f"{model}/segments/all").json())
 
 
-PARTS_OF_BENCHMARKS = {"machine", "traffic", "estimates_nannyml"}
+PARTS_OF_BENCHMARKS = {"machine", "traffic", "estimates_nannyml", "load", "sender", "bare"}
 
 
 def test_every_benchmark_has_its_output_in_the_figures_and_a_line_in_their_index():

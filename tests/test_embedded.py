@@ -6,11 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
+from stores import wait_until
 
 from service.errors import DataDirInUse, NoEmbeddedStore, StoreAway, StoreDidNotStart
 from service.settings import Durability
 from service.storage import embedded
 from service.storage.embedded import Embedded
+from service.storage.keeper import kept_running
 from service.storage.store import Store
 
 OWNER = """
@@ -47,6 +49,28 @@ def test_what_was_written_is_there_after_the_server_was_killed(tmp_path):
             store.ping()
         server.start()
         assert store.do("GET", "k") == b"v"
+
+
+def test_a_killed_server_is_started_again_while_it_is_kept_running(tmp_path):
+    with Embedded(tmp_path) as server:
+        store = Store(server.url)
+        with kept_running(server):
+            for life in range(2):
+                store.do("SET", life, "v")
+                killed = server.pid
+                os.kill(killed, signal.SIGKILL)
+                wait_until(lambda killed=killed: server.pid not in {killed, None} and is_there(store))
+            assert store.do("MGET", 0, 1) == [b"v", b"v"]
+        store.close()
+    assert server.pid is None
+
+
+def is_there(store: Store) -> bool:
+    try:
+        store.ping()
+    except StoreAway:
+        return False
+    return True
 
 
 def test_the_server_listens_on_its_socket_only_and_keeps_an_append_only_file(tmp_path):

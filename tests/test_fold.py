@@ -10,7 +10,7 @@ from intake import BASELINE, NOON, Intake, batch, label_rows, sum_of
 
 from monitors.counting.profiles import fold
 from service.errors import StoreAway
-from service.intake import columns
+from service.intake import aside, columns
 from service.intake.log import Log
 from service.storage import keys
 from service.storage.store import Store
@@ -100,14 +100,20 @@ def test_a_second_worker_waits_for_the_lease_and_goes_on_where_the_first_stood(s
     np.testing.assert_allclose(intake.counted(), expected(table))
 
 
-def test_partitions_are_left_to_other_workers(store, tmp_path):
+def test_partitions_are_spread_over_all_workers_that_show_life(store, tmp_path):
+    beats = Beats()
     intake = Intake(store, tmp_path, partitions=4)
-    first, second = (intake.new_worker(alone=False, most_partitions=2) for _ in range(2))
-    assert (first.acquire(), second.acquire()) == (2, 2)
+    first, second, third = (intake.new_worker(alone=False, beats=beats) for _ in range(3))
+    assert first.acquire() == 4
+    assert second.acquire() == 0
+    beats.now += 4
+    assert first.acquire() == 2
+    assert second.acquire() == 2
     assert set(first.owned) | set(second.owned) == {0, 1, 2, 3}
     first.release()
-    third = intake.new_worker(alone=False)
-    assert third.acquire() == 2
+    beats.now += 4
+    assert second.acquire() == 4
+    assert third.acquire() == 0
 
 
 def test_rows_of_versions_without_a_baseline_are_counted_as_unmeasured(store, tmp_path):
@@ -144,10 +150,9 @@ def test_a_poisoned_batch_goes_aside_with_its_reason_and_the_partition_goes_on(s
     intake.post(good.slice(50, 50))
     intake.run()
     np.testing.assert_allclose(intake.counted(), expected(good))
-    aside = store.do("XRANGE", keys.aside("p0"), "-", "+")
-    assert len(aside) == intake.numbers().aside == 2
-    reasons = [dict(zip(fields[::2], fields[1::2], strict=True))[b"reason"] for _, fields in aside]
-    assert all(len(reason) > 10 for reason in reasons)
+    found = aside.list_all(store, 1)
+    assert len(found) == intake.numbers().aside == 2
+    assert all(len(each.reason) > 10 for each in found)
     assert intake.numbers().backlog <= 0
 
 

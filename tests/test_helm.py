@@ -252,6 +252,28 @@ def test_without_an_address_of_the_console_links_go_to_the_service() -> None:
     assert {link.split("?")[0] for link in links} == {"http://shoes-tidegate.ml:8321/"}
 
 
+def test_a_cluster_of_masters_is_given_by_some_of_its_nodes() -> None:
+    manifests = render(values_of("cluster"))
+
+    assert set(pods(manifests)) == {"api", "worker", "scheduler"}
+    assert manifests["Deployment", "shoes-tidegate-worker"]["spec"]["replicas"] == 3
+    for role in pods(manifests):
+        settings = Settings.read(environment(manifests, role))
+        assert settings.store.startswith("rediss+cluster://valkey-0.data:6379,")
+        assert (settings.durability.replicas, settings.partitions) == (1, 12)
+
+
+def test_pods_with_an_archive_on_object_storage_share_no_volume() -> None:
+    manifests = render(values_of("object-storage"))
+
+    assert "PersistentVolumeClaim" not in {kind for kind, _ in manifests}
+    assert {"name": "data", "emptyDir": {}} in pods(manifests)["all"]["spec"]["volumes"]
+    assert manifests["Deployment", "shoes-tidegate"]["spec"]["strategy"] == {"type": "RollingUpdate"}
+    settings = Settings.read(environment(manifests))
+    assert settings.archive_place == "s3://awesomeshoes-tidegate/archive"
+    assert settings.store.startswith("redis+sentinel://")
+
+
 def test_dashboards_are_the_files() -> None:
     held = render(values_of("monitoring"))["ConfigMap", "shoes-tidegate-dashboards"]
 
@@ -308,6 +330,8 @@ def test_placement_is_passed_on() -> None:
         {"roles": {"trainer": {"replicas": 1}}},
         {"keys": {"existingSecret": ""}},
         {"store": {"url": "valkey.data:6379"}},
+        {"store": {"url": "redis+x://valkey.data"}},
+        {"archive": "bucket/folder"},
         {"durability": "sometimes"},
         {"persistence": {"size": "much"}},
         {"persistence": {"accessMode": "ReadOnlyMany"}},
@@ -344,6 +368,7 @@ STORE = {"url": "redis://valkey:6379"}
         ({"store": {**STORE, "existingSecret": "store"}}, "in one place"),
         ({"replicas": 2, "store": STORE}, "ReadWriteMany"),
         ({"replicas": 2, "store": STORE, "persistence": {"enabled": False}}, "must share one data volume"),
+        ({"replicas": 2, "store": STORE, "archive": "s3://shoes/archive"}, "persistence.enabled to false"),
     ],
 )
 def test_values_that_are_wrong_together_are_refused_with_advice(together: Manifest, advice: str) -> None:

@@ -1,21 +1,25 @@
 import threading
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from intake import BASELINE, NOON, Intake, batch, label_rows
 from pyarrow import feather, parquet
 
 from monitors.baseline import baselines
 from service.errors import Backlogged, BadName, BadSetting, KeyConflict, NothingAcceptable, Rejection, StoreFull
-from service.intake import wire
+from service.intake import columns, wire
 from service.intake.archiving import Roll
 from service.intake.entries import id_after, id_number
 from service.intake.ingest import UNVERSIONED, Ingest, hash_body
 from service.intake.log import Log
 from service.intake.tables import BadFile, Roles, as_batch, read_table
+from service.intake.window import Window
 from service.intake.wire import Batch
 
 ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -55,7 +59,7 @@ def test_a_key_belongs_to_its_model_and_route(store, tmp_path):
 def test_a_key_is_forgotten_after_its_time(store, tmp_path):
     intake = Intake(store, tmp_path)
     intake.post(batch(1), "key")
-    (trace,) = store.do("KEYS", "*trace*")
+    (trace,) = chain(*store.do_everywhere("KEYS", "*trace*"))
     assert 86_000 < store.do("TTL", trace) <= 86_400
 
 
@@ -164,6 +168,54 @@ def test_an_answer_tells_at_most_a_thousand_rejections_and_counts_all(store, tmp
     answer = intake.ingest.accept_predictions("m", Batch(batch(1), rejected), None, "x", NOON)
     assert len(answer["rejected"]) == 1000
     assert answer["rejected_rows"] == 3000
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(["post", "fetch", "follow"]), st.integers(0, 9)), min_size=5, max_size=25),
+    window_bytes=st.sampled_from([1, 5_000, 1 << 20]),
+)
+def test_whoever_follows_the_fold_sees_what_the_store_holds(store, steps, window_bytes):
+    store.do("FLUSHALL")
+    log = Log(store, 1)
+    log._windows = [Window(window_bytes)]
+    ingest = Ingest(log, lambda _: "1")
+    ids, position = ["0-0"], "0-0"
+    for step, number in steps:
+        if step == "post":
+            ingest.accept_predictions("m", Batch(batch(1 + number)), None, "x", NOON)
+            ids = ["0-0", *(entry.id for entry in log.read(0, "0-0").entries)]
+        elif step == "fetch":
+            # Now and then the fold begins anew from an earlier position, as after an error.
+            position = ids[0] if number == 0 else position
+            run = log.fetch(0, position, rows=3 * number + 1)
+            position = run.entries[-1].id if run.entries else position
+        else:
+            after = ids[min(number, len(ids) - 1)]
+            followed = [entry.id for entry in log.follow(0, after, rows=10**6).entries]
+            expected = ids[ids.index(after) + 1 :]
+            # What the fold has not read yet may come later, and nothing is left out before it.
+            assert followed == expected[: len(followed)]
+            assert bool(followed) == bool(expected)
+
+
+def test_what_the_fold_has_read_is_read_and_unpacked_once(store):
+    log = Log(store, 1)
+    for _ in range(3):
+        Ingest(log, lambda _: "1").accept_predictions("m", Batch(batch(10)), None, "x", NOON)
+    tables = [entry.table() for entry in log.fetch(0, "0-0").entries]
+    followed = log.follow(0, "0-0").entries
+    assert all(entry.at_hand is table for entry, table in zip(followed, tables, strict=True))
+
+
+def test_long_texts_are_kept_compressed_and_numbers_as_they_are():
+    words = pa.table({"text": ["the parcel was too late and the shoes too small " * 20] * 50})
+    numbers = pa.table({"x": np.random.default_rng(0).normal(size=5_000)})
+    assert len(columns.pack(words)) < words.nbytes / 3
+    assert len(columns.pack(numbers)) >= numbers.nbytes
+    for table in (words, numbers, pa.concat_tables([numbers, numbers])):
+        assert columns.unpack(columns.pack(table), table.num_rows).equals(table)
+        assert columns.unpack(columns.pack(table)).equals(table)
 
 
 def test_reading_is_bounded_by_rows_and_by_bytes(any_store):

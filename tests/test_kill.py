@@ -16,6 +16,6 @@ def test_what_was_acknowledged_is_counted_once_whoever_is_killed(tmp_path):
 
 def test_the_check_finds_a_commit_in_two_steps(tmp_path):
     with KillLoop(tmp_path, "two-steps") as loop:
-        intake, batches = loop.play(60, 12)
+        intake, batches = loop.play(90, 12)
         with pytest.raises(AssertionError):
             check(intake, batches)

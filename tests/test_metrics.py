@@ -40,12 +40,15 @@ RETURNS = SegmentSnapshot(
     ),
     performance=(Performance("accuracy", "labels", 0.71), Performance("accuracy", "estimate", 0.84)),
     faults=frozenset({"missing"}),
+    outcome=0.62,
 )
 SHOES = ModelSnapshot(
     model="shoes",
     version="7",
     predictions=12_345,
     labels={"matched": 900, "unmatched": 3},
+    labels_unmatched=0.02,
+    label_delay_seconds=7_200.0,
     rejected={"nan": 4},
     ingest_lag_seconds=1.5,
     last_prediction_seconds=1_795_000_000.0,
@@ -60,10 +63,15 @@ SHOES = ModelSnapshot(
     verdicts={"pass": 1},
     releases=1,
     policy_reload_ok=True,
+    unmeasured=5,
+    schema={"unknown": 12},
+    signals=1,
 )
 EVERYTHING = Snapshot(
     models=(SHOES,),
     backlog_rows=17,
+    aside_batches=2,
+    kserve_events={"counted": 8, "waiting": 8},
     evaluations=Durations.of(EVALUATION_BOUNDS, [0.2, 0.3, 99.0]),
     is_leader=True,
 )

@@ -58,7 +58,7 @@ def test_what_an_error_knows_is_in_its_document():
     status, told = document(errors.NothingAcceptable(rejected))
     assert (status, told["rejected_rows"]) == (400, 1)
     assert told["rejected"] == [{"row": 3, "field": "features.x1", "problem": "must be a single value, not a list"}]
-    assert document(errors.TooManyRows(9, 5))[1]["limit"] == 5
+    assert document(errors.TooManyRows(5))[1]["limit"] == 5
 
 
 def test_of_many_rejected_rows_a_document_tells_a_hundred_and_counts_all():

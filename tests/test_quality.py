@@ -218,13 +218,23 @@ def test_a_value_that_reads_like_the_tail_is_a_segment_like_all_others():
     assert not any("new segments" in finding for finding in read(more, comparison).findings)
 
 
-def test_columns_that_died_and_new_values_are_findings():
+def test_new_values_are_a_finding_and_what_columns_the_rows_have_is_none():
     table = with_new_values(predictions(3000, seed=15, start=AFTER), 0.03)
     table = put(table.drop_columns(["feature_x1"]), "feature_x2", ["n/a"] * 3000)
-    findings = read(table).findings
-    assert "column x1 is gone: it is missing in every row" in findings
-    assert "column x2 changed its type: no row holds a value that can be read" in findings
-    assert "column channel has new values, which the baseline never had" in findings
+    assert read(table).findings == ("column channel has new values, which the baseline never had",)
+
+
+def test_new_segments_are_named_where_their_names_are_known():
+    table = put(predictions(3000, seed=6, start=AFTER), "tag_group", (["a"] * 2 + ["b"] * 2 + ["c"]) * 600)
+    profiles = fold(BASELINE.layout, table, 3600)
+    at = datetime.fromtimestamp(max(profiles) + 3600, UTC)
+    names = {"group=other": {"group=c": 599, **{f"group=d{i}": 1 for i in range(6)}}}
+    found = COMPARISON.read(profiles, {}, QUESTION, at, newcomers=names).findings
+    assert len(found) == 1
+    assert found[0].endswith(
+        "none in the baseline: group=c (599 rows), "
+        "group=d0 (1 rows), group=d1 (1 rows), group=d2 (1 rows), group=d3 (1 rows), 2 more"
+    )
 
 
 def test_a_feed_that_always_misses_more_at_night_is_no_fault_each_night_and_one_when_it_breaks():

@@ -18,13 +18,15 @@ STARTS_WITHIN_SECONDS = 60
 
 
 @contextmanager
-def serving(folder: Path, *flags: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+def serving(
+    folder: Path, *flags: str, log_name: str = "serve.log", **environment: str
+) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
     """A real `tidegate serve` on a free port, ended whatever happens."""
     policies = folder / "policies.d"
     policies.mkdir(exist_ok=True)
     (policies / "shop.yaml").write_text(POLICY)
     places = ["--data-dir", str(folder), "--policies", str(policies), "--port", "0", *flags]
-    with (folder / "serve.log").open("ab") as log:
+    with (folder / log_name).open("ab") as log:
         begin = log.tell()
         child = subprocess.Popen(
             [sys.executable, "-m", "service.cli", "serve", *places],
@@ -33,7 +35,7 @@ def serving(folder: Path, *flags: str, **environment: str) -> Iterator[tuple[sub
             env={**os.environ, **environment},
         )
     try:
-        with httpx.Client(base_url=address_of(child, folder / "serve.log", begin), timeout=20) as client:
+        with httpx.Client(base_url=address_of(child, folder / log_name, begin), timeout=20) as client:
             yield child, client
     finally:
         if child.poll() is None:

@@ -12,7 +12,7 @@ from service.settings import Durability, Settings
 def test_everything_has_a_default():
     read = Settings.read({})
     assert (read.port, read.partitions, read.durability) == (8321, 4, Durability("always"))
-    assert read.archive_dir == read.data_dir / "archive"
+    assert read.archive_place == read.data_dir / "archive"
 
 
 def test_every_setting_can_be_read_from_the_environment():

@@ -1,12 +1,17 @@
 import threading
+from datetime import timedelta
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from service.errors import NotDurable, StaleOwner, StoreAway, StoreFull
 from service.settings import Durability
+from service.storage import keys
 from service.storage.cautions import cautions
 from service.storage.embedded import Embedded
 from service.storage.ownership import Ownership, Write
+from service.storage.roster import Roster
 from service.storage.store import Store
 
 
@@ -75,6 +80,104 @@ def test_a_released_slot_is_free_at_once(store):
     assert rival.claim()
 
 
+def test_a_lease_does_not_run_while_nobody_could_have_shown_life(tmp_path):
+    beats = Beats()
+    with Embedded(tmp_path) as server:
+        store = Store(server.url)
+        owner, rival = (Ownership(store, "p0", name, beats=beats) for name in ("owner", "rival"))
+        owner.claim()
+        assert not rival.claim()
+    beats.now += 11
+    with pytest.raises(StoreAway):
+        rival.claim()
+    with Embedded(tmp_path):
+        assert not rival.claim()
+        beats.now += 9.9
+        assert not rival.claim()
+        beats.now += 0.2
+        assert rival.claim()
+    store.close()
+
+
+def test_an_owner_that_is_known_to_be_dead_is_followed_at_once(store):
+    owner, rival = (
+        Ownership(store, "p0", "owner"),
+        Ownership(store, "p0", "rival", is_dead=lambda name: name == "owner"),
+    )
+    owner.claim()
+    assert rival.claim()
+
+
+class Crowd:
+    """Workers on one store; `look` moves the clock by a third of a lease, after which those who live show it."""
+
+    def __init__(self, store: Store) -> None:
+        self.beats, self.store = Beats(), store
+        self.living: dict[str, Roster] = {}
+
+    def join(self, name: str) -> None:
+        self.living[name] = Roster(self.store, name, lease=timedelta(seconds=9), beats=self.beats)
+
+    def look(self) -> None:
+        self.beats.now += 3.1
+        for roster in self.living.values():
+            roster.show()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.sampled_from(["join", "die", "leave"]), st.integers(0, 9)), max_size=12), st.integers(1, 9)
+)
+def test_shares_of_the_living_are_even_and_add_up(store, moves, things):
+    store.do("FLUSHALL")
+    crowd = Crowd(store)
+    for move, number in [*moves, ("join", 0)]:
+        name = f"worker {number}"
+        if move == "join":
+            crowd.join(name)
+        elif gone := crowd.living.pop(name, None):
+            gone.leave() if move == "leave" else None
+        crowd.look()
+    for _ in range(4):
+        crowd.look()
+    shares = [roster.share(things) for roster in crowd.living.values()]
+    assert sum(shares) == things
+    assert max(shares) - min(shares) <= 1
+
+
+def test_while_the_store_is_away_nobody_dies_and_the_dead_stay_dead(tmp_path):
+    with Embedded(tmp_path) as server:
+        store = Store(server.url)
+        crowd = Crowd(store)
+        for name in ("one", "two", "dead"):
+            crowd.join(name)
+        crowd.look()
+        del crowd.living["dead"]
+        for _ in range(4):
+            crowd.look()
+    for roster in crowd.living.values():
+        crowd.beats.now += 30
+        with pytest.raises(StoreAway):
+            roster.show()
+    with Embedded(tmp_path):
+        crowd.look()
+        assert [roster.share(4) for roster in crowd.living.values()] == [2, 2]
+        assert all(roster.is_dead("dead") for roster in crowd.living.values())
+    store.close()
+
+
+def test_names_that_are_silent_for_long_are_struck_off(store):
+    crowd = Crowd(store)
+    crowd.join("dead")
+    crowd.look()
+    crowd.join("alive")
+    del crowd.living["dead"]
+    for _ in range(40):
+        crowd.look()
+    assert store.do("HKEYS", keys.ROSTER) == [b"alive"]
+    assert not crowd.living["alive"].is_dead("dead")
+
+
 def test_two_that_claim_at_once_do_not_both_get_it(store):
     owners = [Ownership(store, "p0", f"owner{n}") for n in range(8)]
     barrier = threading.Barrier(len(owners))
@@ -119,10 +222,8 @@ def test_a_full_store_refuses_rows_and_still_lets_owners_commit(any_store):
     any_store.check_writable()
 
 
-def test_waiting_for_replicas_that_do_not_exist_is_said_and_not_hidden(any_store, monkeypatch):
-    monkeypatch.setattr("service.storage.store._WAIT_MILLISECONDS", 50)
-    url = any_store.client.connection_pool.connection_kwargs["path"]
-    store = Store(f"unix://{url}", Durability("everysec", 1))
+def test_waiting_for_replicas_that_do_not_exist_is_said_and_not_hidden(store_url):
+    store = Store(store_url, Durability("everysec", 1), answer_seconds=0.2)
     with pytest.raises(NotDurable, match="0 of 1 replicas"):
         store.run_durably("claim", ["tg:{p0}:state"], ["0", "0", "me"])
     store.close()

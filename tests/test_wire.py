@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import MalformedBody, TooManyRows
-from service.intake import checks, shapes, wire
+from service.intake import checks, wire
+from service.intake.limits import Limits
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 GOOD = {
@@ -114,18 +115,18 @@ def test_a_bad_row_is_named_and_the_others_are_taken(what, place):
 
 
 def test_every_reason_is_listed():
-    assert {reason for _, _, reason in BAD.values()} | {"malformed"} == set(checks.REASONS)
+    assert {reason for _, _, reason in BAD.values()} | {"malformed", "uncountable"} == set(checks.REASONS)
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_numbers_that_json_does_not_have_are_refused_with_advice(word):
     line = f'{{"prediction_id": "1", "prediction": "a", "features": {{"x": {word}}}}}'.encode()
-    with pytest.raises(MalformedBody, match=f"{word} at byte .* send null"):
-        wire.predictions(b"[" + line + b"]", "json", "classification", NOW)
     good = b'{"prediction_id": "2", "prediction": "a"}'
-    batch = wire.predictions(line + b"\n" + good, "ndjson", "classification", NOW)
-    assert batch.table.column("prediction_id").to_pylist() == ["2"]
-    assert f"{word} at byte" in batch.rejected[0].problem
+    for body, form in ((b"[" + line + b" , " + good + b"]", "json"), (line + b"\n" + good, "ndjson")):
+        batch = wire.predictions(body, form, "classification", NOW)
+        assert batch.table.column("prediction_id").to_pylist() == ["2"]
+        assert f"{word} at byte" in batch.rejected[0].problem
+        assert "send null" in batch.rejected[0].problem
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_rows_that_are_no_objects_are_rejected():
 
 def test_more_rows_than_allowed_are_refused_whole():
     with pytest.raises(TooManyRows, match="TIDEGATE_MAX_BATCH_ROWS"):
-        wire.predictions(json.dumps([GOOD] * 4).encode(), "json", "classification", NOW, most_rows=3)
+        wire.predictions(json.dumps([GOOD] * 4).encode(), "json", "classification", NOW, Limits(rows=3))
 
 
 def test_times_are_read_in_their_zone_and_are_utc_without_one():
@@ -256,25 +257,79 @@ ROWS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(ROWS, min_size=1, max_size=4), st.sampled_from(["classification", "regression"]))
-def test_the_fast_path_gives_what_the_slow_path_gives(rows, task):
-    body = json.dumps(rows).encode()
-    batch = wire.predictions(body, "json", task, NOW)
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(ROWS, min_size=1, max_size=20),
+    st.sampled_from(["classification", "regression"]),
+    st.sampled_from(["json", "ndjson"]),
+)
+def test_the_fast_path_gives_what_the_slow_path_gives(rows, task, form):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "_SMALL_BYTES", 0)
+        batch = read(rows, task, form)
+        patch.setattr(wire, "_SMALL_BYTES", 1 << 40)
+        slow = read(rows, task, form)
     assert batch.table.num_rows + len(batch.rejected) == len(rows)
     batch.table.validate(full=True)
-    original = shapes.predictions
-    shapes.predictions = lambda *_: None
-    try:
-        slow = wire.predictions(body, "json", task, NOW)
-    finally:
-        shapes.predictions = original
     assert slow.rejected == batch.rejected
-    assert slow.table.select(sorted(slow.table.column_names)).equals(
-        batch.table.select(sorted(batch.table.column_names)).cast(
-            slow.table.select(sorted(slow.table.column_names)).schema
-        )
-    )
+    assert slow.table.equals(batch.table)
+
+
+def wide(number: int, **features) -> dict:
+    return row_text(prediction_id=f"p{number}", features={"x": number / 3, **features})
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+def test_columns_that_begin_late_or_are_rare_stay_on_the_fast_path(form, monkeypatch):
+    rows = [
+        wide(n, **({f"rare{n}": "text"} if n in (40, 70) else {}), sparse=None if n < 30 else "text") for n in range(99)
+    ]
+    expected = read(rows, form=form)
+    monkeypatch.setattr(wire._Reading, "_one_by_one", None)
+    assert read(rows, form=form).table.equals(expected.table)
+    assert {"feature_rare40", "feature_rare70", "feature_sparse"} <= set(expected.table.column_names)
+
+
+def test_bad_rows_are_found_without_a_look_at_all_others(monkeypatch):
+    rows = [wide(n) for n in range(200)]
+    rows[7]["features"], rows[90]["prediction_id"], rows[150]["timestamp"] = [1], None, "soon"
+    monkeypatch.setattr(wire._Reading, "_one_by_one", None)
+    batch = read(rows)
+    assert [each.row for each in batch.rejected] == [7, 90, 150]
+    assert batch.table.num_rows == 197
+
+
+LINE = b'{"prediction_id":"%d","prediction":"a","features":{"x":%d.5}}'
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (LINE % (1, 1) + b" " + LINE % (2, 2), "malformed"),
+        (LINE % (1, 1) + b"," + LINE % (2, 2), "malformed"),
+        (b'{"prediction_id":"1","prediction"\n:"a"}', "malformed"),
+        (LINE % (1, 1) + b" " + (LINE % (2, 2)).replace(b",", b",\n", 1), "malformed"),
+        (b'"text"', "wrong_type"),
+    ],
+)
+@pytest.mark.parametrize("small", [0, 1 << 40])
+def test_a_line_is_one_row(line, reason, small, monkeypatch):
+    monkeypatch.setattr(wire, "_SMALL_BYTES", small)
+    body = b"\n".join([*(LINE % (n, n) for n in range(10, 40)), line, *(LINE % (n, n) for n in range(40, 70))])
+    batch = wire.predictions(body, "ndjson", "classification", NOW)
+    assert batch.table.num_rows == 60
+    assert {each.reason for each in batch.rejected} == {reason}
+    assert [each.row for each in batch.rejected] == list(range(30, 31 + line.count(b"\n")))
+
+
+def test_bodies_of_many_pieces_keep_their_order():
+    rows = [wide(n) for n in range(5_000)]
+    rows[3_333]["prediction"] = None
+    for form in ("json", "ndjson"):
+        batch = read(rows, form=form)
+        expected = [f"p{n}" for n in range(5_000) if n != 3_333]
+        assert batch.table.column("prediction_id").to_pylist() == expected
+        assert [each.row for each in batch.rejected] == [3_333]
 
 
 @settings(max_examples=300, deadline=None)

@@ -22,8 +22,9 @@ from monitors.columns.inference import certainty_of, known_elsewhere
 from monitors.counting.labelled import fold_labelled
 from monitors.counting.layouts import Layout, from_plain, learn_layout, to_plain
 from monitors.counting.profiles import fold
+from monitors.counting.segments import MOST_PER_CUT
 from monitors.counting.slices import hours_of
-from monitors.errors import BaselineMismatch, EmptyBaseline
+from monitors.errors import BaselineMismatch, BaselineTooNew, EmptyBaseline
 from monitors.readings import FloatArray
 
 FORMAT = 3
@@ -102,7 +103,7 @@ class Baseline:
         """The baseline that `to_bytes` gave.
 
         Raises:
-            BaselineMismatch: the bytes are not of a baseline, or of another format.
+            BaselineMismatch: the bytes are not of a baseline, or of another format; BaselineTooNew where that is newer.
         """
         try:
             return cls._unpack(data)
@@ -115,6 +116,10 @@ class Baseline:
         names = json.loads(data[4:end])
         with np.load(io.BytesIO(data[end:]), allow_pickle=False) as packed:
             head = json.loads(packed["head"].tobytes())
+            if head["format"] > FORMAT:
+                raise BaselineTooNew(
+                    f"the baseline has format {head['format']}, this service reads {FORMAT}; run the newer service"
+                )
             if head["format"] != FORMAT:
                 raise BaselineMismatch(
                     f"the baseline has format {head['format']}, this service reads {FORMAT}; build it again"
@@ -156,6 +161,7 @@ def build(
     slice_seconds: int = 3600,
     season: str = "none",
     out_of_fold: bool = False,
+    most_segments: int = MOST_PER_CUT,
 ) -> Baseline:
     """The baseline of a batch of predictions, with their `label` where there is one.
 
@@ -174,6 +180,7 @@ def build(
             spans two weeks (hour of day) or four (hour of week).
         out_of_fold: the predictions are by models that learnt from other rows. Their errors are honest; their
             confidences and scores are not those of the model in service, so their drift is not read.
+        most_segments: of one cut; the rows of others are counted together in its tail.
 
     Raises:
         EmptyBaseline: the table has no rows.
@@ -181,7 +188,9 @@ def build(
     """
     if not table.num_rows:
         raise EmptyBaseline(f"no rows to build the baseline of {model} {version} from")
-    layout = learn_layout(table, cuts=cuts, columns=columns or {}, target=target, task=task)
+    layout = learn_layout(
+        table, cuts=cuts, columns=columns or {}, target=target, task=task, most_segments=most_segments
+    )
     labelled: dict[int, FloatArray] = {}
     if "label" in table.column_names:
         labelled = fold_labelled(layout, table.filter(pc.is_valid(table.column("label"))), slice_seconds)

@@ -1,4 +1,4 @@
-"""Findings: what a person should know that is neither drift nor a fault. Segments that came or went, columns that died.
+"""Findings: what a person should know that is neither drift nor a fault. Segments that came or went, and new values.
 
 Sentences hold still while nothing new happens: shares are rounded to one digit, times are those of the last row.
 """
@@ -22,28 +22,38 @@ DAY_SLICES = 24
 NEW_SHARE = 0.01
 """A tail that grew by less than this is not worth a sentence."""
 MOST_TOLD = 20
-_ALL_ROWS = 0.999
+MOST_NAMES = 5
+"""Names of new segments that one sentence tells, the largest."""
+
+Newcomers = Mapping[str, Mapping[str, int]]
+"""Names of new segments with their rows, the largest first, by the tail that they are in."""
 
 
 def read_findings(
-    baseline: Baseline, profiles: Mapping[int, FloatArray], windows: Windows, quality: QualityReadings
+    baseline: Baseline,
+    profiles: Mapping[int, FloatArray],
+    windows: Windows,
+    quality: QualityReadings,
+    newcomers: Newcomers,
 ) -> tuple[str, ...]:
-    """Plain sentences about vanished and new segments, new values, and columns without any usable value.
+    """Plain sentences about vanished and new segments, and new values.
 
     A segment vanished where that none of n rows is its own is too unlikely, given its share of the baseline; it is new
     where the share of a cut's tail rose. Both by one-sided evidence over the ladder of windows, as data quality has it,
-    that reaches 1,000 times the number of segments. New values have no share here, for it moves with every row.
+    that reaches 1,000 times the number of segments. New values have no share here, for it moves with every row. What
+    columns the rows have is no matter of profiles: whoever counts the rows sees it.
 
     Args:
         baseline: of the model version that made the predictions.
         profiles: closed slices by start (unix seconds), [S, width] each.
         windows: over the same slices.
         quality: what `read_quality` read of them.
+        newcomers: profiles count a tail as one; whoever counted the rows may know names.
     """
     bar = BAR_LN + float(np.log(len(baseline.layout.segments)))
     groups = (
         _vanished(baseline, profiles, windows, bar),
-        _new(baseline, windows, bar),
+        _new(baseline, windows, newcomers, bar),
         _columns(quality, bar),
     )
     return tuple(sentence for group in groups for sentence in _shortened(group))
@@ -63,26 +73,22 @@ def _vanished(baseline: Baseline, profiles: Mapping[int, FloatArray], windows: W
         yield f"segment {name} vanished: {before} of the baseline's rows, none {last}"
 
 
-def _new(baseline: Baseline, windows: Windows, bar: float) -> Iterator[str]:
+def _new(baseline: Baseline, windows: Windows, newcomers: Newcomers, bar: float) -> Iterator[str]:
     tails = [cut.other for cut in baseline.layout.cuts]
     rows, share = windows.counts[..., 0], _shares(baseline)
     now = rows / np.maximum(rows[:, :1], 1)
     grown = _is_evident(now - share >= NEW_SHARE, rows, rows[:, :1], share, baseline, bar)
     for segment in (s for s in tails if grown[s]):
         name, before = baseline.layout.segments[segment], _about(baseline.rows[segment] / baseline.rows[0])
-        yield f"new segments: {_about(now[-1, segment])} of the rows are in {name}, {before} in the baseline"
+        share_now, names = _about(now[-1, segment]), _named(newcomers.get(name, {}))
+        yield f"new segments: {share_now} of the rows are in {name}, {before} in the baseline{names and ': '}{names}"
 
 
 def _columns(quality: QualityReadings, bar: float) -> Iterator[str]:
     evident = quality.evidence_ln[0] >= bar
     for column, kind in np.argwhere(evident).tolist():
-        name, share, said = quality.columns[column], quality.share[0, column, kind], FAULT_KINDS[kind]
-        if said == "unseen":
-            yield f"column {name} has new values, which the baseline never had"
-        elif said == "missing" and share >= _ALL_ROWS:
-            yield f"column {name} is gone: it is missing in every row"
-        elif said == "type" and share >= _ALL_ROWS:
-            yield f"column {name} changed its type: no row holds a value that can be read"
+        if FAULT_KINDS[kind] == "unseen":
+            yield f"column {quality.columns[column]} has new values, which the baseline never had"
 
 
 def _is_evident(
@@ -118,6 +124,17 @@ def _about(share: float) -> str:
     if share <= 0:
         return "none"
     return f"about {float(f'{100 * share:.1g}'):g} %" if share >= 0.001 else "under 0.1 %"
+
+
+def _named(rows: Mapping[str, int]) -> str:
+    """The largest, and how many more there are.
+
+    >>> _named({"channel=app": 1240, "channel=kiosk": 3})
+    'channel=app (1,240 rows), channel=kiosk (3 rows)'
+    """
+    told = [f"{name} ({count:,} rows)" for name, count in list(rows.items())[:MOST_NAMES]]
+    more = [f"{len(rows) - MOST_NAMES} more"] if len(rows) > MOST_NAMES else []
+    return ", ".join([*told, *more])
 
 
 def _shortened(sentences: Iterable[str]) -> Iterator[str]:

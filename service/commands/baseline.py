@@ -35,10 +35,10 @@ def run(options: argparse.Namespace) -> int:
                 options.file, f"it has no column {options.prediction!r}: name the prediction's with --prediction"
             )
         try:
-            baseline = baseline_of(policy, options.version, rows)
+            baseline = baseline_of(policy, options.version, rows, most_segments=house.settings.max_segments)
         except MonitorError as error:
             raise BadFile(options.file, str(error)) from error
-        keep_baseline(house.ledger, house.settings.data_dir, baseline, rows)
+        keep_baseline(house.ledger, house.files, baseline, rows)
         if options.champion or not house.ledger.champion(options.model):
             _promote(house, options)
         told = f"{len(baseline.layout.segments)} segments, {len(baseline.layout.columns)} columns, {rows.num_rows} rows"

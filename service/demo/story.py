@@ -15,7 +15,6 @@ from threading import current_thread, main_thread
 from typing import cast
 
 import pyarrow as pa
-from pyarrow import parquet
 from rich.console import Console
 
 import policies
@@ -34,7 +33,7 @@ from service.settings import Durability, Settings
 from service.training.checkpoints import Checkpoint
 from service.training.first_model import train_first
 from service.training.launchers import launch_here
-from service.training.references import reference_file
+from service.training.references import read_reference
 from service.training.train_files import Outcome
 
 POLICY = Path(policies.__file__).with_name("examples") / "awesomeshoes-demo.yaml"
@@ -125,7 +124,7 @@ def _train_first(house: House, policy: Policy, play: Play, teller: Teller, rows:
     noted: list[Checkpoint] = []
     with teller.page.bar("training the first model", None):
         version = train_first(house, play.registry, policy, rows, house.clock(), noted.append)
-    taught = parquet.read_table(reference_file(house.settings.data_dir, policy.model, version))
+    taught = cast("pa.Table", read_reference(house.files, policy.model, version))  # kept with its baseline
     baseline = cast("Baseline", house.ledger.baseline(policy.model, version))  # no champion is without one
     teller.tell_first(noted, first_accuracy(taught, version), baseline)
 

@@ -5,43 +5,32 @@ exactly it again, under the same name; so there are never two files for one row.
 the label join has passed it: archived rows are never news to anybody.
 """
 
-import os
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from service.errors import UnreadableEntry
+from service.errors import ArchiveAway, UnreadableEntry
 from service.intake import columns
-from service.intake.entries import LABELS, PREDICTIONS, START, Entry, id_after, id_number
+from service.intake.archive_files import FOLDERS, ArchiveFile, placed, save
+from service.intake.entries import START, Entry, id_after, id_number
 from service.intake.log import Log
 from service.storage import keys
+from service.storage.files import Files
 from service.storage.ownership import Ownership, Write
 
-FOLDERS = {PREDICTIONS: "predictions", LABELS: "labels"}
-# Where a row stood in the log; kept in the files to tell the last of several labels, and the first of two copies.
-PLACE = pa.schema([("log_partition", pa.int16()), ("log_id", pa.int64()), ("log_row", pa.int32())])
+_log = logging.getLogger(__name__)
 _READ_BYTES = 64 << 20
-
-
-class ArchiveFile(msgspec.Struct, frozen=True):
-    """One file: its path in the archive, what it holds, the span of its timestamps (unix seconds), its last log id, and
-    which of its columns are lists.
-    """
-
-    path: str
-    kind: str
-    model: str
-    rows: int
-    since: float
-    until: float
-    end: str
-    lists: tuple[str, ...] = ()
+# The age at which a file is written while the store is short of memory: few large rows may fill it too.
+_SHORT_SECONDS = 10.0
+_PAUSE = timedelta(seconds=10)
+"""An archive that is away is asked again after so long."""
 
 
 @dataclass(frozen=True)
@@ -52,43 +41,112 @@ class Roll:
     age: timedelta = timedelta(hours=1)
 
 
-class Archiver:
-    """Archives one partition that we own."""
+@dataclass(frozen=True)
+class _Range:
+    """What is agreed: entries after `start` up to and with `end`, under our epoch."""
 
-    def __init__(self, partition_log: Log, partition: int, folder: Path, roll: Roll) -> None:
+    epoch: int
+    start: str
+    end: str
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The files of a range, and how many rows its entries hold."""
+
+    files: tuple[ArchiveFile, ...]
+    rows: int
+
+
+class Archiver:
+    """Archives one partition that we own.
+
+    A folder is written to at once. Other places may be slow or away, which must not hold up the fold: they are written
+    to in a thread of its own, and a later step commits what that thread has done.
+    """
+
+    def __init__(self, partition_log: Log, partition: int, files: Files | Path, roll: Roll) -> None:
         self._log = partition_log
         self._partition = partition
         self._slot = keys.slot(partition)
-        self._folder = folder
+        self._files = Files.of(files)
         self._roll = roll
         self._oldest: int | None = None
+        self._writing: tuple[_Range, Future[_Written]] | None = None
+        self._paused_until = datetime.min.replace(tzinfo=UTC)
 
     def step(self, ownership: Ownership, now: datetime) -> int:
-        """Archive what is ready, one range at most. Gives the rows archived.
+        """Archive what is ready, one range at most. Gives the rows archived; 0 also while the archive is away.
 
         Raises:
             StaleOwner, StoreAway: see `Ownership.commit`.
         """
+        agreed = self._agree(ownership, now)
+        if agreed is None:
+            return 0
+        try:
+            written = self._written(agreed, now)
+        except ArchiveAway as error:
+            _log.warning("archiving of partition %s waits, its rows stay in the log: %s", self._partition, error)
+            self._paused_until = now + _PAUSE
+            return 0
+        if written is None:
+            return 0
+        writes = [Write("XTRIM", keys.log(self._slot), ("MINID", id_after(agreed.end)))]
+        if written.files:
+            records = tuple(msgspec.json.encode(file) for file in written.files)
+            writes.append(Write("RPUSH", keys.files(self._slot), records))
+        archived_rows = str(int(ownership.state.get("archived_rows", "0")) + written.rows)
+        ownership.commit(writes, archived=agreed.end, archiving="", archived_rows=archived_rows)
+        self._oldest = None
+        return written.rows
+
+    def _agree(self, ownership: Ownership, now: datetime) -> _Range | None:
         state = ownership.state
         start = state.get("archived", START)
         agreed = state.get("archiving", "")
         if not agreed:
             entries = self._ready(state, start, now)
             if not entries:
-                return 0
+                return None
             agreed = entries[-1].id
             ownership.commit((), archiving=agreed)
-        entries = self._between(start, agreed)
+        return _Range(ownership.epoch, start, agreed)
+
+    def _written(self, agreed: _Range, now: datetime) -> _Written | None:
+        """What was written of the range; None while it is being written, or not yet tried again."""
+        if self._writing is None or self._writing[0] != agreed:
+            # What an earlier epoch may still be writing are the same rows under the same names.
+            self._writing = None
+            if now < self._paused_until:
+                return None
+            self._writing = agreed, self._begin(lambda: self._write_range(agreed))
+        future = self._writing[1]
+        if not future.done():
+            return None
+        self._writing = None
+        return future.result()
+
+    def _begin(self, write: Callable[[], _Written]) -> Future[_Written]:
+        future: Future[_Written] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(write())
+            except Exception as error:  # noqa: BLE001  it is raised where the answer is asked for
+                future.set_exception(error)
+
+        if self._files.is_local:
+            run()
+        else:
+            # A daemon: an upload that hangs must not keep a process from ending; the next owner writes the range again.
+            Thread(target=run, name=f"archive {self._slot}", daemon=True).start()
+        return future
+
+    def _write_range(self, agreed: _Range) -> _Written:
+        entries = self._between(agreed.start, agreed.end)
         files = self._write(entries) if entries else []
-        rows = sum(entry.rows for entry in entries)
-        writes = [Write("XTRIM", keys.log(self._slot), ("MINID", id_after(agreed)))]
-        if files:
-            records = tuple(msgspec.json.encode(file) for file in files)
-            writes.append(Write("RPUSH", keys.files(self._slot), records))
-        archived_rows = str(int(state.get("archived_rows", "0")) + rows)
-        ownership.commit(writes, archived=agreed, archiving="", archived_rows=archived_rows)
-        self._oldest = None
-        return rows
+        return _Written(tuple(files), sum(entry.rows for entry in entries))
 
     def _ready(self, state: dict[str, str], start: str, now: datetime) -> list[Entry]:
         """The entries of the next range, none while it is neither long nor old enough."""
@@ -101,7 +159,7 @@ class Archiver:
             return []
         found: list[Entry] = []
         count = 0
-        for entry in self._log.read(self._partition, start, rows=self._roll.rows, most_bytes=_READ_BYTES).entries:
+        for entry in self._log.follow(self._partition, start, rows=self._roll.rows, most_bytes=_READ_BYTES).entries:
             if entry.number > settled or count >= self._roll.rows:
                 break
             found.append(entry)
@@ -110,15 +168,18 @@ class Archiver:
 
     def _is_old(self, start: str, now: datetime) -> bool:
         if self._oldest is None:
-            first = self._log.read(self._partition, start, rows=1, most_bytes=1).entries
+            first = self._log.follow(self._partition, start, rows=1, most_bytes=1).entries
             self._oldest = first[0].arrived if first else None
-        return self._oldest is not None and now.timestamp() - self._oldest / 1e6 >= self._roll.age.total_seconds()
+        if self._oldest is None:
+            return False
+        waited = now.timestamp() - self._oldest / 1e6
+        return waited >= self._roll.age.total_seconds() or (waited >= _SHORT_SECONDS and self._log.store.is_short())
 
     def _between(self, start: str, end: str) -> list[Entry]:
         entries: list[Entry] = []
         after = start
         while id_number(after) < id_number(end):
-            stretch = self._log.read(self._partition, after, most_bytes=_READ_BYTES)
+            stretch = self._log.follow(self._partition, after, most_bytes=_READ_BYTES)
             entries += [entry for entry in stretch.entries if entry.number <= id_number(end)]
             if not stretch.entries:
                 break
@@ -136,50 +197,17 @@ class Archiver:
         day = datetime.fromtimestamp(entries[0].arrived / 1e6, UTC).date().isoformat()
         name = f"{self._slot}-{entries[0].id}-{entries[-1].id}.parquet"
         return [
-            self._write_file(kind, model, f"{FOLDERS[kind]}/model={model}/date={day}/{name}", tables, entries[-1].id)
+            save(
+                self._files,
+                kind,
+                model,
+                f"{FOLDERS[kind]}/model={model}/date={day}/{name}",
+                columns.concat(tables),
+                entries[-1].id,
+            )
             for (kind, model), tables in groups.items()
             if kind in FOLDERS and keys.is_safe_name(model)
         ]
-
-    def _write_file(self, kind: str, model: str, path: str, tables: list[pa.Table], end: str) -> ArchiveFile:
-        table = columns.concat(tables)
-        write_whole(self._folder / path, table)
-        span = pc.min_max(table.column("timestamp")).as_py()
-        lists = tuple(field.name for field in table.schema if pa.types.is_list(field.type))
-        since, until = span["min"].timestamp(), span["max"].timestamp()
-        return ArchiveFile(path, kind, model, table.num_rows, since, until, end, lists)
-
-
-def placed(partition: int, entry: Entry, table: pa.Table) -> pa.Table:
-    """The rows with the place where they stood in the log."""
-    rows = table.num_rows
-    values = (pa.repeat(partition, rows), pa.repeat(entry.number, rows), pa.array(range(rows)))
-    for field, value in zip(PLACE, values, strict=True):
-        table = table.append_column(field, value.cast(field.type))
-    return table
-
-
-def write_whole(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file that is either absent or whole, also after a power loss."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", row_group_size=50_000)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _is_large(entries: Iterable[Entry]) -> bool:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from service.intake import label_hours
+from service.intake.label_hours import Fares
 from service.intake.log import Log
 from service.storage import keys
 from service.storage.store import Store
@@ -15,15 +17,18 @@ class Intake:
     """What came in: all by model; `labels` and `rejected` by (model, end) and (model, reason).
 
     `last_prediction` is the newest event time in unix seconds. `backlog` counts rows that no worker has folded yet,
-    `lag_seconds` is the age of the oldest of them, by model. `waiting` counts labels whose prediction has not come.
+    `lag_seconds` is the age of the oldest of them, by model. `waiting` counts labels whose prediction has not come,
+    `aside` batches that were set aside. `fares` says by model how the labels of the last day fare.
     """
 
     predictions: Counter[str] = field(default_factory=Counter)
     unmeasured: Counter[str] = field(default_factory=Counter)
     labels: Counter[tuple[str, str]] = field(default_factory=Counter)
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    kserve: Counter[str] = field(default_factory=Counter)
     last_prediction: dict[str, float] = field(default_factory=dict)
     lag_seconds: dict[str, float] = field(default_factory=dict)
+    fares: dict[str, Fares] = field(default_factory=dict)
     aside: int = 0
     backlog: int = 0
     waiting: int = 0
@@ -35,13 +40,16 @@ def read(store: Store, log: Log, now: datetime) -> Intake:
     answers = store.do_all(
         [("HGETALL", key) for slot in slots for key in (keys.counts(slot), keys.refused(slot))]
         + [("HMGET", keys.state(slot), "appended", "folded", "position") for slot in slots]
-        + [("HGETALL", keys.counts(keys.LABELS)), ("HLEN", keys.waiting())]
+        + [("HLEN", keys.aside(slot)) for slot in slots]
+        + [("HGETALL", keys.counts(keys.LABELS)), ("HLEN", keys.waiting()), ("HGETALL", keys.label_hours())]
     )
-    intake = Intake(waiting=int(answers[-1]))
-    for answer in [*answers[: 2 * len(slots)], answers[-2]]:
+    *counted, labelled, waiting, hours = answers
+    states, aside = counted[2 * len(slots) : 3 * len(slots)], counted[3 * len(slots) :]
+    intake = Intake(waiting=int(waiting), aside=sum(map(int, aside)), fares=label_hours.read(_pairs(hours), now))
+    for answer in [*counted[: 2 * len(slots)], labelled]:
         for name, value in _pairs(answer):
             _take(intake, name, value)
-    for partition, (appended, folded, position) in enumerate(answers[2 * len(slots) : -2]):
+    for partition, (appended, folded, position) in enumerate(states):
         behind = int(appended or 0) - int(folded or 0)
         if behind > 0:
             intake.backlog += behind
@@ -60,8 +68,8 @@ def _take(intake: Intake, name: str, value: bytes) -> None:
         intake.labels[model, label] += int(value)
     elif kind == "rejected":
         intake.rejected[model, label] += int(value)
-    elif kind == "aside":
-        intake.aside += int(value)
+    elif kind == "kserve":
+        intake.kserve[rest] += int(value)
     elif kind == "last":
         intake.last_prediction[model] = max(float(value), intake.last_prediction.get(model, 0.0))
 

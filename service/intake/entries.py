@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import msgspec
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from service.errors import UnreadableEntry
 from service.intake import columns
@@ -29,9 +30,8 @@ _NEEDED = {
     },
 }
 _TYPES = (pa.string(), pa.float64(), pa.bool_(), columns.TIME, columns.NUMBERS)
-# Year 2200: well within what nanoseconds in 64 bits can tell.
-_LATEST = pa.scalar(7_258_118_400_000_000, pa.int64()).cast(columns.TIME)
-_EARLIEST = pa.scalar(0, pa.int64()).cast(columns.TIME)
+# Year 2200 in microseconds: well within what nanoseconds in 64 bits can tell.
+_LATEST = 7_258_118_400_000_000
 _SEQUENCE_BITS = 20
 
 
@@ -53,27 +53,46 @@ class Entry:
         return id_number(self.id)
 
     def table(self) -> pa.Table:
-        """The rows, as ingest writes them.
+        """The rows, as ingest writes them; checked when first asked for.
 
         Raises:
             UnreadableEntry: the bytes are no Arrow stream, or the rows are nothing that ingest writes.
         """
-        needed = _NEEDED.get(self.kind)
-        if needed is None or not is_safe_name(self.model):
+        return self._checked
+
+    @property
+    def at_hand(self) -> pa.Table | None:
+        """The rows, where somebody has asked for them before."""
+        return self.__dict__.get("_checked")
+
+    @cached_property
+    def _checked(self) -> pa.Table:
+        if self.kind not in _NEEDED or not is_safe_name(self.model):
             raise UnreadableEntry(f"kind {self.kind!r} of model {self.model[:80]!r} is nothing that ingest writes")
-        table = columns.unpack(self.body)
+        table = columns.unpack(self.body, self.rows)
         if table.num_rows != self.rows or not self.rows:
             raise UnreadableEntry(f"it holds {table.num_rows} rows and says {self.rows}")
-        for name, kinds in needed.items():
-            found = table.schema.get_all_field_indices(name)
-            if len(found) != 1 or table.schema.field(found[0]).type not in kinds or table.column(name).null_count:
-                raise UnreadableEntry(f"its column {name} is missing, of another type, or has gaps")
-        if any(kind not in _TYPES for kind in table.schema.types):
-            raise UnreadableEntry("it has columns of types that ingest does not write")
-        span = pc.min_max(table.column("timestamp"))
-        if pc.less(span["min"], _EARLIEST).as_py() or pc.greater(span["max"], _LATEST).as_py():
+        problem = _problem(self.kind, columns.heading(self.body))
+        gaps = "" if problem else next((name for name in _NEEDED[self.kind] if table.column(name).null_count), "")
+        if problem or gaps:
+            raise UnreadableEntry(problem or f"its column {gaps} has gaps")
+        times = table.column("timestamp").to_numpy().view(np.int64)
+        if times.min() < 0 or times.max() > _LATEST:
             raise UnreadableEntry("its timestamps lie outside the years 1970 to 2200")
         return table
+
+
+@lru_cache(maxsize=256)
+def _problem(kind: str, heading: bytes) -> str:
+    """What is wrong with the columns, empty where nothing is. Most entries have the same."""
+    schema = columns.schema_of(heading)
+    for name, kinds in _NEEDED[kind].items():
+        found = schema.get_all_field_indices(name)
+        if len(found) != 1 or schema.field(found[0]).type not in kinds:
+            return f"its column {name} is missing or of another type"
+    if any(each not in _TYPES for each in schema.types):
+        return "it has columns of types that ingest does not write"
+    return ""
 
 
 def entry_of(identity: bytes, fields: Sequence[bytes]) -> Entry:

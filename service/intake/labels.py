@@ -2,38 +2,50 @@
 
 The join reads all logs in order under its own slot, so its state (positions, waiting labels, labelled profiles,
 counters) is committed as one. A label is only matched with predictions up to its positions; those after them come by
-later.
+later. Labels that only a look into the archive can settle are looked up together, now and then: until then what was
+read is held, and the positions stay.
 """
 
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pyarrow as pa
 
+from monitors.reading.performance import MOST_SLICES
 from service.errors import StaleOwner, UnreadableEntry
 from service.intake.archive import Archive
-from service.intake.archiving import placed
 from service.intake.entries import LABELS, PREDICTIONS, START, Entry
 from service.intake.fold import BaselineOf
+from service.intake.held import Held
 from service.intake.label_ends import UNMATCHED, Label, judge, labels_in, labels_of
-from service.intake.label_turn import LabelTurn
+from service.intake.label_hours import LabelHours
+from service.intake.label_turn import LabelTurn, OutcomeField
 from service.intake.log import Log
 from service.intake.open_profiles import OpenProfiles
-from service.intake.recent import Counted, Recent, Seen
+from service.intake.outcomes import Outcomes
+from service.intake.packed import Batch, identities
+from service.intake.recent import Block, Recent, Seen
+from service.intake.retention import Keep, Retention
 from service.intake.waiting import Waiting
 from service.storage import keys
 from service.storage.ownership import Ownership, Write
 
 # The archiver learns how far the join is after so many rows, or when nothing is left to do.
 _TELL_ROWS = 1000
+_MOST_HELD_BYTES = 64 << 20
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Joiner:
-    """Owns the label slot; one thread calls `step`. `alone`: see `Worker`."""
+    """Owns the label slot; one thread calls `step`. `alone`: see `Worker`.
+
+    The archive is looked into at most once in `look_up_every`, or when `held_rows` rows wait for it.
+    """
 
     def __init__(
         self,
@@ -41,10 +53,14 @@ class Joiner:
         archive: Archive,
         baseline_of: BaselineOf,
         *,
+        outcome_field: OutcomeField = lambda _: "",
         horizon: timedelta = timedelta(days=30),
+        look_up_every: timedelta = timedelta(0),
+        keep: Keep | None = None,
         lease: timedelta = timedelta(seconds=10),
         alone: bool = False,
         batch_rows: int = 50_000,
+        held_rows: int = 50_000,
         recent_rows: int = 200_000,
         beats: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -52,21 +68,29 @@ class Joiner:
         self._store = partition_log.store
         self._archive = archive
         self._baseline_of = baseline_of
+        self._outcome_field = outcome_field
         self._horizon = horizon
+        self._look_up_every = look_up_every
         self._batch_rows = batch_rows
+        self._held_rows = held_rows
         self._recent_rows = recent_rows
+        self._looked_up: datetime | None = None
         owner = uuid.uuid4().hex
         self._ownership = Ownership(self._store, keys.LABELS, owner, lease=lease, alone=alone, beats=beats)
         self._profiles = OpenProfiles(self._store, keys.LABELS)
+        keep = keep or Keep()
+        # A label that may still come finds the slice of its prediction as it was; and the sum of all slices is read.
+        keep = replace(keep, slices=max(keep.slices, horizon + timedelta(days=1)))
+        self._retention = Retention(self._store, keys.LABELS, keep, newest=MOST_SLICES, sums_stay=True)
 
     def step(self, now: datetime) -> int:
         """Join everything that can be read now. Gives the rows read; 0 also where another process owns the join.
 
         Raises:
-            StoreAway: the store does not answer; the next call begins anew from what is stored.
+            StoreAway, ArchiveAway: they do not answer; the next call begins anew from what is stored.
         """
         try:
-            if not self._ownership.is_held and not self._claim():
+            if not self._ownership.is_held and not self._claim(now):
                 return 0
             return self._step(now)
         except StaleOwner:
@@ -85,20 +109,23 @@ class Joiner:
         except StaleOwner:
             self._let_go()
 
-    def _claim(self) -> bool:
+    def _claim(self, now: datetime) -> bool:
         if not self._ownership.claim():
             return False
         self._profiles.forget()
         state = self._ownership.state
         self._positions = [state.get(f"position:{n}", START) for n in range(self._log.partitions)]
         self._waiting = Waiting(self._store)
+        self._hours = LabelHours(self._store)
+        self._outcomes = Outcomes(self._store)
         found = self._store.do("HGETALL", keys.measured())
         self._measured = {
             name.decode(): msgspec.json.decode(words, type=list[str])
             for name, words in zip(found[::2], found[1::2], strict=True)
         }
         is_new = all(position == START for position in self._positions)
-        self._recent = Recent(is_complete=is_new, most_rows=self._recent_rows)
+        self._recent = Recent(is_complete=is_new, since=_micros(now), most_rows=self._recent_rows)
+        self._held = Held(self._positions)
         self._untold_rows = _TELL_ROWS
         return True
 
@@ -111,117 +138,137 @@ class Joiner:
         rows = 0
         has_more = True
         while has_more:
-            stretches = [
-                self._log.read(number, position, rows=self._batch_rows)
-                for number, position in enumerate(self._positions)
-            ]
-            has_more = any(stretch.has_more for stretch in stretches)
-            entries = [(number, entry) for number, stretch in enumerate(stretches) for entry in stretch.entries]
-            if entries or self._waiting.has_before(self._horizon_start(now)):
-                self._join(entries, now)
-                rows += sum(entry.rows for _, entry in entries)
+            has_more = False
+            for number, position in enumerate(self._held.positions):
+                run = self._log.follow(number, position, rows=self._batch_rows)
+                has_more |= run.has_more
+                for entry in run.entries:
+                    self._take(number, entry)
+                    rows += entry.rows
+            if self._is_ripe(now):
+                self._join(now)
         self._untold_rows += rows
         if self._untold_rows and (rows == 0 or self._untold_rows >= _TELL_ROWS):
             self._tell()
+        self._retention.step(self._ownership, self._profiles, now)
         self._ownership.renew()
         return rows
 
-    def _join(self, entries: Sequence[tuple[int, Entry]], now: datetime) -> None:
-        turn = LabelTurn(self._baseline_of, self._measured, self._positions)
-        labels: list[Label] = []
-        for partition, entry in entries:
-            try:
-                table = entry.table()
-                if entry.kind == PREDICTIONS:
-                    self._welcome(entry.model, placed(partition, entry, table), turn)
-                elif entry.kind == LABELS:
-                    labels += labels_of(partition, entry, table)
-            except UnreadableEntry:
-                continue  # the fold worker puts it aside
-        found = self._look_up(labels, now, turn)
-        for label in labels:
-            name = (label.model, label.identity)
-            seen = self._recent.find(*name) or found.get(name)
-            if seen is None:
+    def _take(self, partition: int, entry: Entry) -> None:
+        try:
+            if entry.kind == PREDICTIONS:
+                ids, oldest = identities(entry)
+                batch = Batch(entry=entry, partition=partition)
+                self._held.add(entry.model, batch, ids)
+                self._recent.add(entry.model, Block([batch], [ids]), oldest)
+            elif entry.kind == LABELS:
+                self._held.labels += labels_of(partition, entry, entry.table())
+        except UnreadableEntry:
+            pass  # the fold worker puts it aside
+        self._held.pass_by(partition, entry)
+
+    def _is_ripe(self, now: datetime) -> bool:
+        """Whether what is held can be joined: nothing in it needs the archive, or it is time to look there."""
+        if not self._held.entries:
+            return self._waiting.has_before(_micros(now - self._horizon))
+        is_full = self._held.rows >= self._held_rows or self._held.bytes >= _MOST_HELD_BYTES
+        if is_full or self._recent.is_complete:
+            return True
+        since = None if self._looked_up is None else now - self._looked_up
+        # A clock that was set back must not hold the join up.
+        return since is None or not timedelta(0) <= since < self._look_up_every or not self._unknown()
+
+    def _unknown(self) -> dict[str, list[Label]]:
+        """Labels held whose prediction neither recent rows nor waiting labels tell of, by model."""
+        found = self._held.found(self._recent)
+        unknown: dict[str, list[Label]] = defaultdict(list)
+        for label in self._held.labels:
+            if label.identity not in found[label.model] and not self._waiting.find(label.model, label.identity):
+                unknown[label.model].append(label)
+        return unknown
+
+    def _join(self, now: datetime) -> None:
+        turn = LabelTurn(self._baseline_of, self._outcome_field, self._outcomes, self._measured, self._positions)
+        for model, block in self._held.predictions().items():
+            for identity, seen in sorted(self._waiting.among(model, block).items()):
+                label = self._waiting.pop(model, identity)
+                self._hours.meet(label, seen.batch.time(seen.row), is_new=False)
+                turn.meet(label, seen)
+        known, looked_up = self._held.found(self._recent), self._look_up(now, turn)
+        for label in self._held.labels:
+            prediction = known[label.model].get(label.identity) or looked_up.get((label.model, label.identity))
+            if prediction is None:
                 self._wait(label, turn)
             else:
-                turn.meet(label, seen)
-        for label in self._waiting.pop_before(self._horizon_start(now)):
+                self._hours.meet(label, prediction.batch.time(prediction.row), is_new=True)
+                turn.meet(label, prediction)
+        for label in self._waiting.pop_before(_micros(now - self._horizon)):
             turn.end(label, UNMATCHED)
-        positions = list(self._positions)
-        for partition, entry in entries:
-            positions[partition] = entry.id
-        self._commit(turn, positions)
+        self._commit(turn, now)
         self._recent.shrink()
 
-    def _welcome(self, model: str, table: pa.Table, turn: LabelTurn) -> None:
-        ids = self._recent.add(model, table)
-        if not len(self._waiting):
-            return
-        for identity in ids:
-            seen = self._recent.find(model, identity)
-            if seen is not None and (model, identity) in self._waiting:
-                turn.meet(self._waiting.pop(model, identity), seen)
-
-    def _look_up(self, labels: Iterable[Label], now: datetime, turn: LabelTurn) -> dict[tuple[str, str], Seen]:
-        """Predictions that only the archive knows, with the labels counted for them."""
-        unknown: dict[str, set[str]] = defaultdict(set)
-        if not self._recent.is_complete:
-            for label in labels:
-                if self._recent.find(label.model, label.identity) is None:
-                    unknown[label.model].add(label.identity)
+    def _look_up(self, now: datetime, turn: LabelTurn) -> dict[tuple[str, str], Seen]:
+        """Predictions that recent rows are not sure about, with the labels that they met before."""
         found: dict[tuple[str, str], Seen] = {}
-        for model, names in unknown.items():
-            ids = pa.array(sorted(names), pa.string())
-            table = self._archive.find_predictions(model, ids, now - self._horizon, self._positions)
-            for row, identity in enumerate(table.column("prediction_id").to_pylist()):
-                found[model, identity] = Seen(table, row)
-            if table.num_rows:
-                # A label may bear an earlier timestamp than its prediction; twice the horizon is wide enough.
-                since = now - 2 * self._horizon
-                earlier = self._archive.find_labels(model, table.column("prediction_id"), since, self._positions)
-                for label in labels_in(model, earlier):
-                    seen = found[model, label.identity]
-                    seen.label = Counted(label.value, label.order, turn.counted_under(label, seen))
+        if self._recent.is_complete:
+            return found
+        for model, labels in self._unknown().items():
+            self._looked_up = now
+            names = sorted({label.identity for label in labels})
+            # Any may be the first copy of those that the archive does not know.
+            unsure = self._recent.find(model, names, unsure=True)
+            table = self._archive.find_predictions(model, pa.array(names), now - self._horizon, self._positions)
+            batch = Batch(table=table)
+            known = {name: Seen(batch, row) for row, name in enumerate(table.column("prediction_id").to_pylist())}
+            found |= {(model, name): seen for name, seen in (unsure | known).items()}
+            if known:
+                # A label may bear any timestamp, also one from long before its prediction.
+                table = self._archive.find_labels(model, pa.array(sorted(known)), _EARLIEST, self._positions)
+                earlier: dict[str, list[Label]] = defaultdict(list)
+                for label in labels_in(model, table):
+                    earlier[label.identity].append(label)
+                for name, before in earlier.items():
+                    turn.recall(known[name], before)
         return found
 
     def _wait(self, label: Label, turn: LabelTurn) -> None:
         before = self._waiting.find(label.model, label.identity)
         if before is None:
+            self._hours.come(label)
             self._waiting.put(label)
             return
-        end = judge(label, before.value, before.order)
-        if label.order > before.order:
-            # It keeps the arrival of the label it replaces: the horizon began with that one.
-            self._waiting.put(msgspec.structs.replace(label, arrived=before.arrived))
-        turn.end(label, end)
+        turn.end(label, judge(label, before))
+        both = before.and_then(label)
+        if both != before:
+            self._waiting.put(both)
 
-    def _commit(self, turn: LabelTurn, positions: list[str]) -> None:
+    def _commit(self, turn: LabelTurn, now: datetime) -> None:
         turn.fold(self._profiles)
         writes = self._profiles.writes(int(self._ownership.state.get("commits", "0")) + 1)
-        writes += self._waiting.writes()
+        writes += [*self._waiting.writes(), *self._hours.writes(now), *self._outcomes.writes()]
         counts = keys.counts(keys.LABELS)
-        writes += [Write("HINCRBY", counts, (name, count)) for name, count in turn.ends.items()]
+        writes += [Write("HINCRBY", counts, (f"labels:{model}:{end}", n)) for (model, end), n in turn.ends.items()]
+        writes += [
+            Write("HINCRBY", counts, (f"rejected:{model}:uncountable", n)) for model, n in turn.uncountable.items()
+        ]
         for name, since in turn.measured.items():
             writes.append(Write("HSET", keys.measured(), (name, msgspec.json.encode(since))))
         moved = {
             f"position:{number}": after
-            for number, (before, after) in enumerate(zip(self._positions, positions, strict=True))
+            for number, (before, after) in enumerate(zip(self._positions, self._held.positions, strict=True))
             if before != after
         }
         self._ownership.commit(writes, **moved)
-        self._positions = positions
+        self._positions = self._held.positions
+        self._held = Held(self._positions)
 
     def _tell(self) -> None:
         """Tell each partition how far the join is: what lies before may be archived and leave the log."""
-        self._store.do_all(
-            [
-                ("HSET", keys.state(keys.slot(number)), "joined", position)
-                for number, position in enumerate(self._positions)
-                if position != START
-            ]
-        )
+        for number, position in enumerate(self._positions):
+            if position != START:
+                self._store.run("tell", [keys.state(keys.slot(number))], [position])
         self._untold_rows = 0
 
-    def _horizon_start(self, now: datetime) -> int:
-        return int((now - self._horizon).timestamp() * 1_000_000)
+
+def _micros(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)

@@ -1,7 +1,7 @@
 """The vectors of one slot that are being added to: held in memory, written whole, loaded again when unsure."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from service.storage import keys
 from service.storage.ownership import Write
 from service.storage.store import Store
 
-_PACKED = np.dtype("<f8")
+PACKED = np.dtype("<f8")
+"""How a vector is stored."""
 
 # model, version, fingerprint, slice start
 _Name = tuple[str, str, str, int]
@@ -30,6 +31,7 @@ class OpenProfiles:
         self._held: OrderedDict[_Name, FloatArray] = OrderedDict()
         self._held_bytes = 0
         self._touched: dict[_Name, set[int]] = {}
+        self._told: set[tuple[str, str, str]] = set()
 
     def add(self, baseline: Baseline, counts: Mapping[int, FloatArray]) -> None:
         """Add to the slices; a negative count takes an earlier one back."""
@@ -43,12 +45,14 @@ class OpenProfiles:
 
     def writes(self, commit: int) -> list[Write]:
         """Whole vectors of everything added to since the last call, and the slices they belong to."""
-        found = []
+        news = {name[:3] for name in self._touched} - self._told
+        self._told |= news
+        found = [Write("HSETNX", keys.profiles(self._slot), (":".join(name), "")) for name in sorted(news)]
         for name, segments in self._touched.items():
             model, version, fingerprint, start = name
             vectors = self._held[name]
             words = tuple(
-                word for index in sorted(segments) for word in (index, vectors[index].astype(_PACKED).tobytes())
+                word for index in sorted(segments) for word in (index, vectors[index].astype(PACKED).tobytes())
             )
             found.append(Write("HSET", keys.cells(self._slot, model, version, fingerprint, start), words))
             found.append(Write("ZADD", keys.slices(self._slot, model, version, fingerprint), (commit, start)))
@@ -56,8 +60,16 @@ class OpenProfiles:
         self._shrink()
         return [write for write in found if write.words]
 
+    def drop(self, owner: tuple[str, str, str], starts: Iterable[int]) -> None:
+        """Hold nothing of these slices of a baseline: the slot's owner has changed what is stored of them."""
+        self._told.discard(owner)
+        for start in starts:
+            dropped = self._held.pop((*owner, start), None)
+            self._held_bytes -= dropped.nbytes if dropped is not None else 0
+
     def forget(self) -> None:
         """Hold nothing: what is in memory may differ from what is stored."""
+        self._told.clear()
         self._held.clear()
         self._held_bytes = 0
         self._touched.clear()
@@ -80,5 +92,5 @@ def vectors_of(answers: list[list[bytes]], shape: tuple[int, ...]) -> FloatArray
     vectors = np.zeros(shape)
     for answer in answers:
         for index, packed in zip(answer[::2], answer[1::2], strict=True):
-            vectors[int(index)] += np.frombuffer(packed, _PACKED)
+            vectors[int(index)] += np.frombuffer(packed, PACKED)
     return vectors

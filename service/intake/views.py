@@ -1,16 +1,15 @@
 """Views over parts of the archive that may differ in their columns: what a part lacks is null."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import duckdb
 
 from service.intake.forms import outvoted
 
 
-def of_files(paths: Iterable[Path]) -> str:
+def of_files(paths: Iterable[str]) -> str:
     """Parquet files as one relation; none of their columns may be a list in one and a single value in another."""
-    quoted = ", ".join(_quoted(str(path), "'") for path in paths)
+    quoted = ", ".join(_quoted(path, "'") for path in paths)
     return f"read_parquet([{quoted}], union_by_name = true, hive_partitioning = false)"
 
 

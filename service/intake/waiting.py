@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from service.intake.label_ends import Label
+from service.intake.recent import Block, Seen
 from service.storage import keys
 from service.storage.ownership import Write
 from service.storage.store import Store
@@ -18,28 +19,38 @@ class Waiting:
         labels = [msgspec.msgpack.decode(packed, type=Label) for packed in found[1::2]]
         labels.sort(key=lambda label: label.arrived)
         self._labels = {(label.model, label.identity): label for label in labels}
+        self._names: dict[str, set[str]] = {}
+        for label in labels:
+            self._names.setdefault(label.model, set()).add(label.identity)
         self._changed: set[tuple[str, str]] = set()
 
     def __len__(self) -> int:
         """How many wait."""
         return len(self._labels)
 
-    def __contains__(self, name: tuple[str, str]) -> bool:
-        """Whether a label waits for this (model, prediction_id)."""
-        return name in self._labels
-
     def find(self, model: str, identity: str) -> Label | None:
         """The label that waits for this prediction."""
         return self._labels.get((model, identity))
 
+    def among(self, model: str, block: Block) -> dict[str, Seen]:
+        """Those of the predictions that a label waits for."""
+        names = self._names.get(model)
+        if not names:
+            return {}
+        few = list(names) if len(names) <= block.rows else list(names.intersection(block.ids.to_pylist()))
+        found = block.find(few) if few else {}
+        return {name: seen for name, seen in found.items() if seen.batch.is_readable()}
+
     def put(self, label: Label) -> None:
         """Let it wait, in the place of an earlier one for the same prediction."""
         self._labels[label.model, label.identity] = label
+        self._names.setdefault(label.model, set()).add(label.identity)
         self._changed.add((label.model, label.identity))
 
     def pop(self, model: str, identity: str) -> Label:
         """The label that waits for this prediction; it waits no longer."""
         self._changed.add((model, identity))
+        self._names[model].discard(identity)
         return self._labels.pop((model, identity))
 
     def pop_before(self, arrived: int) -> Iterator[Label]:

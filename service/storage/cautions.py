@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from redis.exceptions import ResponseError
 
-from service.errors import StoreAway
 from service.storage.store import Store
 
 
@@ -18,21 +17,19 @@ def cautions(store: Store) -> list[str]:
 
 
 def _look(store: Store) -> Iterator[str]:
-    evicts = _configured(store, "maxmemory-policy")
-    if evicts not in {"", "noeviction"}:
+    for evicts in _configured(store, "maxmemory-policy") - {"noeviction"}:
         yield f"the store may drop keys when memory is short (maxmemory-policy {evicts}): set it to noeviction"
-    if _configured(store, "appendonly") == "no":
+    if "no" in _configured(store, "appendonly"):
         yield "the store forgets what came since its last snapshot when it restarts (appendonly no): set it to yes"
         return
-    fsync = _configured(store, "appendfsync")
-    if fsync and store.durability.fsync == "always" and fsync != "always":
-        yield f"TIDEGATE_DURABILITY is always, but the store decides: its appendfsync is {fsync}"
+    for fsync in _configured(store, "appendfsync") - {"always"}:
+        if store.durability.fsync == "always":
+            yield f"TIDEGATE_DURABILITY is always, but the store decides: its appendfsync is {fsync}"
 
 
-def _configured(store: Store, name: str) -> str:
+def _configured(store: Store, name: str) -> set[str]:
+    """What the servers have set, nothing where they do not tell."""
     try:
-        found = store.do("CONFIG", "GET", name)
-    except (ResponseError, StoreAway):
-        store.ping()
-        return ""
-    return found[1].decode() if found else ""
+        return {found[1].decode() for found in store.do_everywhere("CONFIG", "GET", name) if found}
+    except ResponseError:
+        return set()

@@ -37,6 +37,8 @@ def key(slot: str, *parts: str) -> str:
 
 # String: how many partitions the rows of this store are spread over.
 PARTITIONS = key("layout", "partitions")
+# Hash: worker -> how often it has shown life.
+ROSTER = key("workers", "roster")
 
 
 def log(slot: str) -> str:
@@ -45,7 +47,7 @@ def log(slot: str) -> str:
 
 
 def state(slot: str) -> str:
-    """Hash: owner, epoch, commits, position, archived, archiving, and the row counts that bound the log."""
+    """Hash: owner, epoch, commits, position, archived, archiving, merged, and the row counts that bound the log."""
     return key(slot, "state")
 
 
@@ -64,14 +66,54 @@ def trace(slot: str, scope: str) -> str:
     return key(slot, "trace", scope)
 
 
+def halves(slot: str) -> str:
+    """Hash: exchange -> the half of it that came first, and the bytes of all of them."""
+    return key(slot, "halves")
+
+
+def paired(slot: str, scope: str) -> str:
+    """String: the digests of both halves of an exchange that is done."""
+    return key(slot, "paired", scope)
+
+
+def half_ages(slot: str) -> str:
+    """Sorted set: exchange -> when its first half came, in unix seconds."""
+    return key(slot, "half-ages")
+
+
 def aside(slot: str) -> str:
-    """Stream of entries that could not be read or folded, with their reason."""
-    return key(slot, "aside")
+    """Hash: log id -> what is known of a batch that was set aside, with its reason."""
+    return key(slot, "aside", "batches")
+
+
+def aside_body(slot: str, identity: str) -> str:
+    """String: the rows of a batch that was set aside, as they stood in the log."""
+    return key(slot, "aside", "body", identity)
+
+
+def discarded(slot: str) -> str:
+    """List: batches that a person has thrown away, with who and why, the newest first."""
+    return key(slot, "aside", "discarded")
+
+
+def noted(slot: str, model: str) -> str:
+    """Hash: version, kind and name -> how many rows had an unusual column or segment, or no baseline, and when."""
+    return key(slot, "noted", model)
 
 
 def files(slot: str) -> str:
-    """List of archive files, in log order."""
+    """List of archive files; `files_generation` of the state counts how often it was more than added to."""
     return key(slot, "files")
+
+
+def plan(slot: str) -> str:
+    """String: which archive files are being put in the place of which; absent while nothing is."""
+    return key(slot, "plan")
+
+
+def dropped(slot: str) -> str:
+    """Sorted set: archive file that is in the list no longer -> when it may be deleted (unix seconds)."""
+    return key(slot, "dropped")
 
 
 def cells(slot: str, model: str, version: str, fingerprint: str, slice_start: int) -> str:
@@ -84,9 +126,24 @@ def slices(slot: str, model: str, version: str, fingerprint: str) -> str:
     return key(slot, "slices", model, version, fingerprint)
 
 
+def profiles(slot: str) -> str:
+    """Hash: model:version:fingerprint -> newest commit of its slices, and when that was first seen (unix seconds)."""
+    return key(slot, "profiles")
+
+
 def waiting() -> str:
     """Hash: model:prediction_id -> a label whose prediction has not come yet."""
     return key(LABELS, "waiting")
+
+
+def label_hours() -> str:
+    """Hash: model:hour:came, :met or :delay -> how the labels of that hour fare."""
+    return key(LABELS, "hours")
+
+
+def outcomes(model: str, version: str, fingerprint: str) -> str:
+    """Hash: the field that is counted, since when, and day -> packed float64 counts of outcomes by segment."""
+    return key(LABELS, "outcomes", model, version, fingerprint)
 
 
 def measured() -> str:

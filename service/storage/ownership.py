@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from service.errors import StaleOwner
+from service.errors import StaleOwner, StoreAway
 from service.storage import keys
 from service.storage.store import Store, Word
 
@@ -34,7 +34,8 @@ class Write:
 class Ownership:
     """Our hold on one slot. `alone` claims that no other process uses the store: no lease is waited for.
 
-    `state` is the slot's hash as it was when we claimed it, kept current by our own commits.
+    `is_dead` says whether an owner is known to be dead: nor is its lease. `state` is the slot's hash as it was when we
+    claimed it, kept current by our own commits.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Ownership:
         *,
         lease: timedelta = timedelta(seconds=10),
         alone: bool = False,
+        is_dead: Callable[[str], bool] = lambda _: False,
         beats: Callable[[], float] = time.monotonic,
     ) -> None:
         self.slot = slot
@@ -54,6 +56,7 @@ class Ownership:
         self._owner = owner
         self._lease_seconds = lease.total_seconds()
         self._alone = alone
+        self._is_dead = is_dead
         self._beats = beats
         self._seen: tuple[str, str] | None = None
         self._seen_at = 0.0
@@ -69,9 +72,14 @@ class Ownership:
         if self.is_held:
             return True
         state = keys.state(self.slot)
-        epoch, commits, owner = (_text(word) for word in self._store.do("HMGET", state, "epoch", "commits", "owner"))
+        try:
+            found = self._store.do("HMGET", state, "epoch", "commits", "owner")
+        except StoreAway:
+            self._seen = None  # nobody could show life meanwhile
+            raise
+        epoch, commits, owner = map(_text, found)
         seen = (epoch or "0", commits or "0")
-        if not self._alone and owner not in {"", self._owner} and not self._stood_still(seen):
+        if not (self._alone or owner in {"", self._owner} or self._is_dead(owner) or self._stood_still(seen)):
             return False
         found = [_text(word) for word in self._store.run("claim", [state], [*seen, self._owner])]
         if not found:
@@ -98,7 +106,7 @@ class Ownership:
             for part in write.in_parts():
                 words += [write.command, index, len(part), *part]
         self.is_held = False
-        outcome, *seen = (_text(word) for word in self._store.run("commit", list(slot_keys), words))
+        outcome, *seen = (_text(word) for word in self._store.run("commit", list(slot_keys), words, patient=True))
         if outcome != "ok":
             raise StaleOwner(self.slot, self.epoch, f"epoch {seen[0]} at commit {seen[1]}")
         self.state.update(state, commits=seen[0])

@@ -46,7 +46,9 @@ def train_first(
     registry.save(model, name=policy.model, version=version, created=now, rows_digest=digest_ids(rows))
     honest = out_of_fold(rows, task=task, columns=columns, step=chosen.step)
     served = with_predictions(rows, honest, version)
-    keep_baseline(house.ledger, house.settings.data_dir, baseline_of(policy, version, served, out_of_fold=True), served)
+    most = house.settings.max_segments
+    baseline = baseline_of(policy, version, served, out_of_fold=True, most_segments=most)
+    keep_baseline(house.ledger, house.files, baseline, served)
     house.ledger.move_champion(Release(policy.model, version, "", now, "first", f"trained on {rows.num_rows} rows"))
     return version
 

@@ -3,6 +3,7 @@
 Tried every `TEST_LABELS` labels, before anything is spent on a retraining.
 """
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,19 +11,20 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import parquet
 
 from monitors.counting.slices import slice_starts
 from monitors.readings import FloatArray
 from policies.policy import Policy
+from service.errors import ArchiveAway
 from service.house import House
 from service.records import Evaluation
 from service.training.comparing import outcomes
 from service.training.models import Model
-from service.training.references import reference_file
+from service.training.references import read_reference
 from service.training.trainers import refit
 from service.training.training_errors import TrainingError
 
+_log = logging.getLogger(__name__)
 TEST_LABELS = 500
 TWIN_ROWS = 1_000
 KEPT_TESTS = 16
@@ -42,9 +44,13 @@ class Twins:
         """The evaluation with one more test, where enough new labels have come since the last one."""
         if last.labels < max(last.twin_labels + TEST_LABELS, TWIN_ROWS):
             return last
+        try:
+            rows = self._newest(policy, last.version, labelled, faulty)
+            stale = self._stale_twin(policy, last.version)
+        except ArchiveAway as error:
+            _log.warning("%s: no twins now, an evaluation does without: %s", policy.model, error)
+            return last
         last = replace(last, twin_labels=last.labels)
-        rows = self._newest(policy, last.version, labelled, faulty)
-        stale = self._stale_twin(policy, last.version)
         if stale is None or rows.num_rows < TWIN_ROWS // 2 + TEST_LABELS:
             return last
         try:
@@ -84,8 +90,7 @@ class Twins:
         return known[1]
 
     def _train_stale(self, policy: Policy, version: str) -> Model | None:
-        path = reference_file(self._house.settings.data_dir, policy.model, version)
-        rows = parquet.read_table(path) if path.is_file() else None
+        rows = read_reference(self._house.files, policy.model, version)
         if rows is None or "label" not in rows.column_names:
             return None
         try:

@@ -1,6 +1,7 @@
 """The HTTP surface: every route of a running house, its documentation, and its failures as problem documents."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -10,13 +11,29 @@ from starlette.staticfiles import StaticFiles
 from service.house import House
 from service.web import pages, problems
 from service.web.auth import Keyring
-from service.web.routes import baselines, decisions, health, intake, models, policies, releases, retrainings
+from service.web.express import Express
+from service.web.routes import (
+    aside,
+    baselines,
+    decisions,
+    health,
+    intake,
+    kserve,
+    models,
+    policies,
+    releases,
+    retrainings,
+    signals,
+)
 from service.web.routes.bodies import BodyReader
 from service.web.routes.desk import Desk
+from service.web.routes.gathering import Gathering
 from service.web.snapshot import NO_EVALUATIONS, Durations
 
 BODY_SECONDS = 30.0
 """How long a request body may take: 32 MiB at a little over 1 MiB/s."""
+MOST_WAITING = 128
+"""Small bodies that may wait for those before them: two turns. Fewer would turn away a hundred who come at once."""
 
 _DESCRIPTION = """Post predictions and labels; read drift per segment, decisions with their reasons, retrainings and
 releases. Every failure is an `application/problem+json` document; [/problems](/problems) explains their types."""
@@ -62,13 +79,17 @@ def create_app(
         house,
         Keyring(house.store),
         BodyReader(house.settings.max_body_bytes, body_seconds),
+        Gathering(partial(intake.accept_small, house), MOST_WAITING),
         is_leader,
         evaluations,
     )
-    app.include_router(intake.router())
-    for part in (models, decisions, retrainings, releases, baselines, policies, health, pages):
+    busy = (intake.router(), kserve.router())
+    for router in busy:
+        app.include_router(router)
+    for part in (models, decisions, retrainings, releases, baselines, policies, signals, aside, health, pages):
         app.include_router(part.routes)
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")), name="static")
+    app.add_middleware(Express, routers=busy)
     problems.install(app)
     return app
 

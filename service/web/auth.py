@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from threading import Lock
 
 import msgspec
@@ -119,11 +120,15 @@ def take_keys(store: Store, text: str, now: datetime) -> int:
     """
     lines = [line for line in text.splitlines() if line.strip()]
     brought = dict(_read_line(number, line, now) for number, line in enumerate(lines, start=1))
-    for digest, made in _read(store).items():
+    known = _read(store)
+    for digest, made in known.items():
         if made.id.startswith(_FROM_FILE) and digest not in brought and made.revoked_at is None:
             revoke_key(store, made.id, now)
     for digest, made in brought.items():
-        store.do("HSET", _KEYS, digest, msgspec.json.encode(made))
+        before = known.get(digest)
+        # A full store takes no writes, and those who drain it must be able to start.
+        if before is None or replace(before, created_at=now) != made:
+            store.do("HSET", _KEYS, digest, msgspec.json.encode(made))
     return len(brought)
 
 
@@ -180,6 +185,7 @@ def revoke_key(store: Store, key_id: str, now: datetime) -> AccessKey:
     raise UnknownKey(key_id)
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Whether an address or name means this machine alone."""
     try:

@@ -17,6 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from service.intake.label_ends import ENDS
+from service.intake.schema import KINDS as SCHEMA_KINDS
 from service.records import FINISHED
 from service.web.snapshot import (
     SEGMENT_STATES,
@@ -146,8 +147,16 @@ def _faults(segment: SegmentSnapshot) -> Rows:
     return [((kind,), 1.0) for kind in sorted(segment.faults)]
 
 
+def _outcome(segment: SegmentSnapshot) -> Rows:
+    return [] if segment.outcome is None else [((), segment.outcome)]
+
+
 def _versions(snapshot: Snapshot) -> Rows:
     return [((model.model, model.version), 1.0) for model in snapshot.models if model.version]
+
+
+def _events(snapshot: Snapshot) -> Rows:
+    return [((outcome,), float(count)) for outcome, count in (snapshot.kserve_events or {}).items()]
 
 
 _DRIFT = ("model", "segment", "column", "statistic")
@@ -162,9 +171,38 @@ DECLARED = (
         "Labels by what became of them.", partial(_counts, lambda m: m.labels, ENDS),
     ),
     Declared(
+        "tidegate_labels_unmatched_ratio", "gauge", ("model",),
+        "Share of the last day's labels whose prediction has not come; no series where fewer than ten labels came.",
+        partial(_model, lambda m: m.labels_unmatched),
+    ),
+    Declared(
+        "tidegate_label_delay_seconds", "gauge", ("model",),
+        "Mean time from a prediction to its label, over the labels of the last day that met one.",
+        partial(_model, lambda m: m.label_delay_seconds),
+    ),
+    Declared(
         "tidegate_rejected_rows_total", "counter", ("model", "reason"),
         "Rows that were refused, by the reason told to the sender.",
         partial(_counts, lambda m: m.rejected, ()),
+    ),
+    Declared(
+        "tidegate_kserve_events_total", "counter", ("outcome",),
+        "Events of KServe's inference logger by what became of them.", _events,
+    ),
+    Declared(
+        "tidegate_unmeasured_rows_total", "counter", ("model",),
+        "Rows of versions without a baseline that this build can read: stored, and counted in no profile.",
+        partial(_model, lambda m: m.unmeasured),
+    ),
+    Declared(
+        "tidegate_schema_rows_total", "counter", ("model", "kind"),
+        "Rows with a column that the baseline does not know, without one that it knows, or with one of another type.",
+        partial(_counts, lambda m: m.schema, SCHEMA_KINDS),
+    ),
+    Declared(
+        "tidegate_aside_batches", "gauge", (),
+        "Accepted batches that could not be counted and wait for a person to replay or discard them.",
+        partial(_process, lambda s: s.aside_batches),
     ),
     Declared(
         "tidegate_ingest_backlog_rows", "gauge", (),
@@ -206,6 +244,11 @@ DECLARED = (
         "tidegate_performance_ratio", "gauge", ("model", "segment", "metric", "basis"),
         "Performance in the strongest window, from labels or estimated without them.",
         partial(_segment, _performance),
+    ),
+    Declared(
+        "tidegate_outcome_ratio", "gauge", ("model", "segment"),
+        "Mean of the policy's outcome over the predictions of seven days; of truth values the share of true ones.",
+        partial(_segment, _outcome),
     ),
     Declared(
         "tidegate_data_fault", "gauge", ("model", "segment", "kind"),
@@ -263,6 +306,10 @@ DECLARED = (
         "tidegate_policy_last_reload_successful", "gauge", ("model",),
         "1 when the policy file as it is now was taken, 0 while an older one stays in force.",
         partial(_model, lambda m: None if m.policy_reload_ok is None else float(m.policy_reload_ok)),
+    ),
+    Declared(
+        "tidegate_signals", "gauge", ("model",),
+        "Alerts of other systems about the model that are firing.", partial(_model, lambda m: float(m.signals)),
     ),
     Declared(
         "tidegate_evaluation_duration_seconds", "histogram", (),

@@ -1,15 +1,23 @@
 """What /metrics shows, read from stored state; the only things of this process are leadership and evaluation times."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from service.conventions.pairs import OUTCOMES
 from service.house import House
-from service.intake import counts
+from service.intake import counts, noted
 from service.intake.counts import Intake
+from service.intake.label_hours import Fares
+from service.intake.noted import Noted
+from service.outcome_view import outcomes_of
+from service.policy_files import PolicyState
+from service.readings_view import schema_view
 from service.records import Evaluation, Retraining
 from service.web.routes.models import is_used
+from service.web.routes.signals import signals_of
 from service.web.snapshot import (
     NO_EVALUATIONS,
     RETRAINING_BOUNDS,
@@ -30,9 +38,12 @@ def snapshot(house: House, *, is_leader: bool = False, evaluations: Durations = 
     """Everything stored, now. Raises StoreError where the store is away."""
     intake = counts.read(house.store, house.log, house.clock())
     models = sorted({*house.policies.states(), *house.ledger.models()})
+    noticed = noted.read(house.store, house.log.partitions, models)
     return Snapshot(
-        models=tuple(_model(house, model, intake) for model in models),
+        models=tuple(_model(house, model, intake, noticed[model]) for model in models),
         backlog_rows=intake.backlog,
+        aside_batches=intake.aside,
+        kserve_events=dict.fromkeys(OUTCOMES, 0) | intake.kserve,
         evaluations=evaluations,
         is_leader=is_leader,
     )
@@ -48,7 +59,7 @@ def budget_left(house: House, model: str, retrainings: list[Retraining], now: da
     return max(0, budget.count - spent)
 
 
-def _model(house: House, model: str, intake: Intake) -> ModelSnapshot:
+def _model(house: House, model: str, intake: Intake, noticed: list[Noted]) -> ModelSnapshot:
     ledger, now = house.ledger, house.clock()
     evaluation, retrainings, releases = (
         ledger.evaluation(model),
@@ -56,15 +67,18 @@ def _model(house: House, model: str, intake: Intake) -> ModelSnapshot:
         ledger.releases(model),
     )
     counted, policy = ledger.counts(model), house.policies.states().get(model)
+    fares, outcomes = intake.fares.get(model, Fares()), outcomes_of(house, model)
     return ModelSnapshot(
         model=model,
         version=ledger.champion(model),
         predictions=intake.predictions[model],
         labels=_of(model, intake.labels),
+        labels_unmatched=fares.unmatched,
+        label_delay_seconds=fares.delay_seconds,
         rejected=_of(model, intake.rejected),
         ingest_lag_seconds=intake.lag_seconds.get(model, 0.0),
         last_prediction_seconds=intake.last_prediction.get(model),
-        segments=tuple(_segment(evaluation, each) for each in evaluation.segments if is_used(each)),
+        segments=tuple(_segment(evaluation, each, outcomes) for each in evaluation.segments if is_used(each)),
         evidence_threshold_ln=evaluation.evidence_threshold_ln,
         decisions=_under("decisions", counted),
         hold_reasons=_under("hold_reasons", counted),
@@ -77,10 +91,22 @@ def _model(house: House, model: str, intake: Intake) -> ModelSnapshot:
         rollbacks=sum(each.kind == "rollback" for each in releases),
         post_release_regressions=counted.get("post_release_regressions", 0),
         policy_reload_ok=policy.is_current if policy else None,
+        unmeasured=intake.unmeasured[model],
+        schema=_schema_rows(policy, noticed),
+        signals=len(signals_of(house).firing(model)),
     )
 
 
-def _segment(evaluation: Evaluation, read: Mapping[str, Any]) -> SegmentSnapshot:
+def _schema_rows(policy: PolicyState | None, noticed: list[Noted]) -> Counter[str]:
+    rows = Counter[str]()
+    for each in schema_view(policy.policy if policy else None, noticed):
+        rows[each["kind"]] += each["rows"]
+    return rows
+
+
+def _segment(
+    evaluation: Evaluation, read: Mapping[str, Any], outcomes: Mapping[str, Mapping[str, Any]]
+) -> SegmentSnapshot:
     return SegmentSnapshot(
         name=read["segment"],
         state=read["state"] if read["state"] in SEGMENT_STATES else "blind",
@@ -100,6 +126,7 @@ def _segment(evaluation: Evaluation, read: Mapping[str, Any]) -> SegmentSnapshot
             for basis, field in (("labels", "value"), ("estimate", "estimate"))
         ),
         faults=open_fault_kinds(evaluation, read),
+        outcome=outcomes.get(read["segment"], {}).get("mean"),
     )
 
 

@@ -11,9 +11,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from policies.decision import HOLD_CODES, TRIGGER_CODES
 from service import together
+from service.conventions.signals import Signal
 from service.errors import StoreError
 from service.house import House
+from service.intake import aside
+from service.intake.schema import MISSING, TYPE, UNKNOWN
+from service.outcome_view import outcomes_of
 from service.policy_files import PolicyState
+from service.readings_view import schema_view, unmeasured_view
 from service.records import DecisionRecord, Evaluation, Release, Retraining, Watch
 from service.together import Together
 from service.web.auth import Caller
@@ -22,6 +27,7 @@ from service.web.problems import KINDS, PAGE
 from service.web.routes.decisions import report_file
 from service.web.routes.desk import AtDesk, in_thread
 from service.web.routes.models import is_used
+from service.web.routes.signals import signals_of
 from service.web.snapshot import SEGMENT_STATES
 
 routes = APIRouter(include_in_schema=False)
@@ -29,6 +35,11 @@ routes = APIRouter(include_in_schema=False)
 # The sign stands beside the word, so that nobody needs to tell colours apart.
 STATE_SIGNS = {"ok": "✓", "watch": "◐", "drifting": "▲", "insufficient": "…", "blind": "∅", "fault": "✕"}
 _SHOWN, _SEGMENTS_SHOWN, _REASONS_SHOWN = 8, 40, 4
+_SCHEMA_TOLD = {
+    UNKNOWN: "the baseline does not know column",
+    MISSING: "missing is column",
+    TYPE: "of another type is column",
+}
 _SHARES = {"accuracy", "macro_f1", "precision", "recall", "calibration"}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; "
@@ -48,6 +59,7 @@ class SegmentRow:
     rows: int
     column: Mapping[str, Any] | None
     performance: Mapping[str, Any]
+    outcome: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,9 @@ class ModelPart:
     releases: Sequence[Release]
     budget_left: int | None
     blind: str | None
+    signals: Sequence[Signal]
+    schema: Sequence[Mapping[str, Any]]
+    unmeasured: Sequence[Mapping[str, Any]]
 
     @property
     def state(self) -> str:
@@ -112,7 +127,10 @@ async def show_problems() -> Response:
 def part(house: House, model: str) -> ModelPart:
     """What the page shows of a model."""
     evaluation, retrainings = house.ledger.evaluation(model), house.ledger.retrainings(model)
-    rows = sorted(map(_segment_row, filter(is_used, evaluation.segments)), key=_urgency)
+    outcomes = outcomes_of(house, model)
+    used = filter(is_used, evaluation.segments)
+    rows = sorted((_segment_row(each, outcomes.get(each["segment"])) for each in used), key=_urgency)
+    noticed = house.noted(model)
     return ModelPart(
         model=model,
         champion=house.ledger.champion(model),
@@ -126,6 +144,9 @@ def part(house: House, model: str) -> ModelPart:
         releases=house.ledger.releases(model)[: -_SHOWN - 1 : -1],
         budget_left=budget_left(house, model, retrainings, house.clock()),
         blind=house.ledger.blindness(model),
+        signals=signals_of(house).firing(model),
+        schema=schema_view(house.policies.policy(model), noticed),
+        unmeasured=unmeasured_view(noticed),
     )
 
 
@@ -145,15 +166,24 @@ def _page(house: House, models: Sequence[str], caller: Caller) -> Response:
     troubled = [(model, states[model].problem) for model in models if model in states and states[model].problem]
     orphans = [] if caller.models else list(house.policies.problems().items())
     parts = [part(house, model) for model in models]
-    return _render("console.html", parts=parts, troubled=troubled, orphans=orphans, now=house.clock(), house=house)
+    waiting = [each for each in aside.list_all(house.store, house.log.partitions) if caller.may_see(each.model)]
+    return _render(
+        "console.html",
+        parts=parts,
+        troubled=troubled,
+        orphans=orphans,
+        aside=waiting,
+        now=house.clock(),
+        house=house,
+    )
 
 
-def _segment_row(read: Mapping[str, Any]) -> SegmentRow:
+def _segment_row(read: Mapping[str, Any], outcome: Mapping[str, Any] | None) -> SegmentRow:
     columns = [each for each in read["columns"] if each["size"] is not None]
     over = (each for each in columns if each["size"] >= each["threshold"])
     # Columns come with the strongest evidence first: the first that is also large enough, else the first.
     worst = next(over, columns[0] if columns else None)
-    return SegmentRow(read["segment"], read["state"], read["rows"], worst, read["performance"])
+    return SegmentRow(read["segment"], read["state"], read["rows"], worst, read["performance"], outcome)
 
 
 def _urgency(row: SegmentRow) -> tuple[int, bool, int, str]:
@@ -201,7 +231,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     pages.filters.update(number=show_number, performance=show_performance, time=show_time)
-    pages.globals.update(signs=STATE_SIGNS)
+    pages.globals.update(signs=STATE_SIGNS, schema_told=_SCHEMA_TOLD, shown=_SHOWN)
     return pages
 
 

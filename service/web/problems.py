@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from monitors.errors import MonitorError
 from policies.errors import PoliciesError, PolicyInvalid
 from service import errors, ledger
-from service.intake import tables
+from service.intake import aside, tables
 from service.web import auth
 from service.web.routes import refusals
 from service.web.routes.bodies import LastWord
@@ -54,6 +54,7 @@ _AWAY = Kind(
     "store-away", 503, "The store does not answer",
     "Send it again after Retry-After, with the same Idempotency-Key. Operator: is the Redis or Valkey server running?",
 )  # fmt: skip
+_LARGE = Kind("body-too-large", 413, "The body is too large", "Split it into several bodies.")
 _BODY = Kind("bad-body", 400, "The body cannot be taken", "Mend the body where the detail points.")
 
 # An error without a row of its own takes the row of its nearest ancestor.
@@ -65,6 +66,8 @@ TABLE: Mapping[type[Exception], Kind] = {
         "Mend the rows that `rejected` lists, each with its field and problem.",
     ),
     errors.TooManyRows: Kind("too-many-rows", 413, "The body has too many rows", "Split it into several bodies."),
+    errors.TooManyValues: Kind("too-many-values", 413, "The body has too many values", "Split it into several bodies."),
+    errors.UnpackedTooLarge: _LARGE,
     errors.KeyConflict: Kind(
         "key-conflict", 422, "The Idempotency-Key was used with another body",
         "Use a new key for new rows; to try a body again, send exactly the same bytes.",
@@ -73,6 +76,11 @@ TABLE: Mapping[type[Exception], Kind] = {
         "backlogged", 429, "The log is full",
         "Send it again after Retry-After. Operator: is a worker running, and does it keep up?",
     ),
+    errors.ArchiveAway: Kind(
+        "archive-away", 503, "The archive does not answer",
+        "Send it again after Retry-After. Operator: is the folder or the object storage of the archive reachable?",
+    ),
+    aside.NotAside: Kind("not-aside", 404, "No such batch is aside", "List those that are: GET /v1/aside."),
     errors.StoreError: _AWAY,
     errors.StoreAway: _AWAY,
     errors.StoreFull: Kind(
@@ -101,14 +109,16 @@ TABLE: Mapping[type[Exception], Kind] = {
     refusals.NotPossible: Kind("not-possible", 409, "Its state does not allow this", "Read the detail."),
     refusals.BadRequest: _REQUEST,
     refusals.WrongType: Kind("wrong-type", 415, "The body's type is not read here", "Send one that `allowed` lists."),
-    refusals.BodyTooLarge: Kind("body-too-large", 413, "The body is too large", "Split it into several bodies."),
+    refusals.BodyTooLarge: _LARGE,
     refusals.BodyTooSlow: Kind("body-too-slow", 408, "The body came too slowly", "Send it again, in smaller bodies."),
     refusals.Crowded: Kind("crowded", 429, "Too many bodies at once", "Send it again after Retry-After."),
 }  # fmt: skip
 
 # What an error knows that its document repeats as fields.
 _FACTS: Mapping[type[Exception], tuple[str, ...]] = {
-    errors.TooManyRows: ("rows", "limit"),
+    errors.TooManyRows: ("limit",),
+    errors.TooManyValues: ("limit",),
+    errors.UnpackedTooLarge: ("limit",),
     refusals.BodyTooLarge: ("limit",),
     refusals.UnknownModel: ("models",),
     refusals.WrongType: ("allowed",),
@@ -206,7 +216,7 @@ def _headers(request: Request, error: Exception) -> dict[str, str]:
     match error:
         case errors.Backlogged() | refusals.Crowded():
             return {"Retry-After": str(error.retry_after_seconds)}
-        case errors.StoreError() | refusals.NotYet():
+        case errors.StoreError() | errors.ArchiveAway() | refusals.NotYet():
             return {"Retry-After": str(_STORE_RETRY_SECONDS)}
         case auth.NoAccess():
             # A browser asks its user for Basic; it is taken for reading only.

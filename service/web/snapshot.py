@@ -74,6 +74,7 @@ class SegmentSnapshot:
     drift: tuple[ColumnDrift, ...] = ()
     performance: tuple[Performance, ...] = ()
     faults: frozenset[str] = frozenset()
+    outcome: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class ModelSnapshot:
     version: str = ""
     predictions: int = 0
     labels: Mapping[str, int] = field(default_factory=dict)
+    labels_unmatched: float | None = None
+    label_delay_seconds: float | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
     ingest_lag_seconds: float | None = None
     last_prediction_seconds: float | None = None
@@ -100,6 +103,9 @@ class ModelSnapshot:
     rollbacks: int = 0
     post_release_regressions: int = 0
     policy_reload_ok: bool | None = None
+    unmeasured: int = 0
+    schema: Mapping[str, int] = field(default_factory=dict)
+    signals: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,11 @@ class Snapshot:
 
     models: tuple[ModelSnapshot, ...] = ()
     backlog_rows: int | None = None
+    kserve_events: Mapping[str, int] | None = None
     evaluations: Durations = NO_EVALUATIONS
     is_leader: bool = False
     store_up: bool = True
+    aside_batches: int | None = None
 
 
 @dataclass(frozen=True)

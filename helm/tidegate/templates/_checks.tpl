@@ -19,11 +19,11 @@
   {{- fail "store.url and store.existingSecret are both set: give the address in one place." }}
 {{- end }}
 {{- if gt $pods 1 }}
-  {{- if not .Values.persistence.enabled }}
-    {{- fail (printf "%d pods must share one data volume: leave persistence.enabled on." $pods) }}
+  {{- if not (or .Values.archive .Values.persistence.enabled) }}
+    {{- fail (printf "%d pods must share one data volume: leave persistence.enabled on, or set archive to an address." $pods) }}
   {{- end }}
-  {{- if ne .Values.persistence.accessMode "ReadWriteMany" }}
-    {{- fail (printf "%d pods share the data volume: set persistence.accessMode to ReadWriteMany, with a storage class that offers it." $pods) }}
+  {{- if and .Values.persistence.enabled (ne .Values.persistence.accessMode "ReadWriteMany") }}
+    {{- fail (printf "%d pods share the data volume: set persistence.accessMode to ReadWriteMany, with a storage class that offers it; or set archive to an address and persistence.enabled to false." $pods) }}
   {{- end }}
 {{- end }}
 {{- end }}

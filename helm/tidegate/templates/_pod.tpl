@@ -58,6 +58,9 @@ spec:
         {{- else if $.Values.store.url }}
         - {name: TIDEGATE_STORE, value: {{ $.Values.store.url | quote }}}
         {{- end }}
+        {{- with $.Values.archive }}
+        - {name: TIDEGATE_ARCHIVE, value: {{ . | quote }}}
+        {{- end }}
         {{- with $.Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}

@@ -165,10 +165,10 @@ def _keep(house: House, model: str, version: str, rows: pa.Table, who: str) -> R
     keys.check_name("version", version)
     policy = house.policies.policy(model)
     if policy is not None:
-        baseline = baseline_of(policy, version, rows)
+        baseline = baseline_of(policy, version, rows, most_segments=house.settings.max_segments)
     else:
         baseline = build(rows, model=model, version=version, cuts=[], task=task_of(house, model))
-    keep_baseline(house.ledger, house.settings.data_dir, baseline, rows)
+    keep_baseline(house.ledger, house.files, baseline, rows)
     champion = house.ledger.champion(model)
     if not champion:
         release = Release(model, version, "", house.clock(), "first", f"its first baseline, built by {who}")

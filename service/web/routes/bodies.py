@@ -1,5 +1,6 @@
 """Request bodies, read within bounds: of bytes, of time, and of all bodies at once."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,11 +12,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.intake.wire import explain
+from service.intake.compressed import CODECS
+from service.intake.rows import explain
 from service.web.routes.refusals import BadRequest, BodyTooLarge, BodyTooSlow, Crowded, WrongType
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+ARROW = "application/vnd.apache.arrow.stream"
 SMALL_BYTES = 64 * 1024
 """What a wish of a person may need."""
 
@@ -56,7 +59,7 @@ class BodyReader:
 
     async def _fill(self, body: bytearray, request: Request, limit: int) -> None:
         try:
-            with anyio.fail_after(self._seconds):
+            async with asyncio.timeout(self._seconds):
                 async for chunk in request.stream():
                     if len(body) + len(chunk) > limit:
                         raise BodyTooLarge(limit)
@@ -93,15 +96,28 @@ class LastWord(Response):
 
 def check_type(request: Request, allowed: Sequence[str]) -> str:
     """The body's media type, one of `allowed`. Raises WrongType, for a compressed body too."""
+    if coding_of(request):
+        hint = "Compressed bodies are read only where predictions and labels are posted"
+        raise WrongType("Content-Encoding", request.headers["content-encoding"], ["identity"], hint)
+    return type_of(request, allowed)
+
+
+def type_of(request: Request, allowed: Sequence[str]) -> str:
+    """The media type of what the body holds, one of `allowed`. Raises WrongType."""
     seen = request.headers.get("content-type", "")
     media_type = seen.partition(";")[0].strip().lower()
     if media_type not in allowed:
         raise WrongType("Content-Type", seen, allowed)
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"", "identity"}:
-        hint = "Compressed bodies (gzip, zstd) are not read by this version: send the body as it is"
-        raise WrongType("Content-Encoding", encoding, ["identity"], hint)
     return media_type
+
+
+def coding_of(request: Request) -> str:
+    """How the body is compressed, one of `CODECS`; empty where it is not. Raises WrongType."""
+    codings = [value.strip().lower() for value in ",".join(request.headers.getlist("content-encoding")).split(",")]
+    found = [coding for coding in codings if coding not in {"", "identity"}]
+    if len(found) > 1 or any(coding not in CODECS for coding in found):
+        raise WrongType("Content-Encoding", ", ".join(found), ["gzip", "zstd", "identity"], "One of them, once")
+    return found[0] if found else ""
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 from starlette.responses import FileResponse, HTMLResponse
 
 from service import together
-from service.evidence import folder_of
+from service.evidence import report_of
 from service.house import House
 from service.records import DecisionRecord
 from service.web.routes.desk import AtDesk, Desk, Limit, Reader, answer
@@ -64,7 +64,7 @@ def show_evidence_of_model(model: str, decision_id: str, desk: AtDesk, caller: R
 
 def report_file(house: House, decision: DecisionRecord) -> Path:
     """Where the decision's report is, once it is made."""
-    return folder_of(house.settings.data_dir, decision.id) / "report.html"
+    return report_of(house, decision.id)
 
 
 def _evidence(desk: Desk, decision: DecisionRecord, accept: str) -> Response:

@@ -4,15 +4,17 @@ import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import anyio.to_thread
 import msgspec
 from fastapi import Depends, Query, Request, Response
 
 from service.house import House
+from service.intake.small import Small
 from service.web.auth import Caller, Keyring, is_loopback
 from service.web.routes.bodies import BodyReader
+from service.web.routes.gathering import Gathering
 from service.web.routes.refusals import UnknownModel
 from service.web.snapshot import Durations
 
@@ -21,13 +23,21 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Desk:
-    """`is_leader` and `evaluations` tell of this process: whether it decides, and how long its evaluations took."""
+    """`small` takes bodies of a few rows, those together that come together. `is_leader` and `evaluations` tell of this
+    process: whether it decides, and how long its evaluations took.
+    """
 
     house: House
     keyring: Keyring
     bodies: BodyReader
+    small: Gathering[Small, dict[str, Any]]
     is_leader: Callable[[], bool]
     evaluations: Callable[[], Durations]
+
+    def check_room(self) -> None:
+        """Raises Backlogged or Crowded where a body would be turned away anyway: before it is read and parsed."""
+        self.house.log.check_room()
+        self.small.check_room()
 
     def models(self, caller: Caller) -> list[str]:
         """Models with a policy, a baseline or both, that the caller may see, sorted."""
@@ -40,9 +50,14 @@ class Desk:
             raise UnknownModel(model, self.models(caller), str(self.house.settings.policies))
         return model
 
-    async def admit(self, request: Request, scope: str) -> Caller:
-        """Who asks, if allowed; the path's `model`, where it has one, must be among the caller's."""
-        token, model, is_local = _token(request), str(request.path_params.get("model", "")), _is_local(request)
+    async def admit(self, request: Request, scope: str, *, takes_basic: bool = False) -> Caller:
+        """Who asks, if allowed; the path's `model`, where it has one, must be among the caller's.
+
+        With `takes_basic` the key may be the password of HTTP Basic whatever the method: only for routes that no form
+        of a page elsewhere can post to.
+        """
+        token, model = _token(request, takes_basic=takes_basic), str(request.path_params.get("model", ""))
+        is_local = _is_local(request)
         if self.keyring.is_fresh:
             return self.keyring.admit(token, scope, model, is_local=is_local)
         return await anyio.to_thread.run_sync(
@@ -80,12 +95,12 @@ async def in_thread(work: Callable[[], Value]) -> Value:
     return await anyio.to_thread.run_sync(work)
 
 
-def _token(request: Request) -> str:
+def _token(request: Request, *, takes_basic: bool) -> str:
     """The key of an Authorization header. A browser that reads may send it as the password of HTTP Basic."""
     kind, _, text = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return text.strip()
-    if kind.lower() == "basic" and request.method in {"GET", "HEAD"}:
+    if kind.lower() == "basic" and (takes_basic or request.method in {"GET", "HEAD"}):
         try:
             return base64.b64decode(text.strip(), validate=True).decode().partition(":")[2]
         except (binascii.Error, UnicodeDecodeError):

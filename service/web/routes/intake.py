@@ -1,6 +1,7 @@
 """POST predictions and labels: the busy routes, without FastAPI's work on every request."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -8,18 +9,25 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
 from service.house import House
-from service.intake import wire
+from service.intake import small, wire
+from service.intake.compressed import unpack
+from service.intake.entries import LABELS, PREDICTIONS
 from service.intake.ingest import Ingest, hash_body
-from service.web.routes.bodies import JSON, NDJSON, check_type, idempotency_key
+from service.intake.limits import Limits
+from service.intake.small import Small
+from service.web.routes.bodies import ARROW, JSON, NDJSON, coding_of, idempotency_key, type_of
+from service.web.routes.bodies_told import ANSWER, DESCRIPTION, LABEL, PREDICTION, documented
 from service.web.routes.desk import Desk, answer, desk_of, in_thread
 
 Parse = Callable[..., wire.Batch]
 Accept = Callable[..., dict[str, Any]]
 
-_FORMS: dict[str, wire.Form] = {JSON: "json", NDJSON: "ndjson"}
-# Parsing is work for the processor, and appending waits for the store's disk: with bodies of 1,000 rows 16 threads took
-# a fifth more than 4, with single rows no more. The other threads are left to who reads.
-_PARSERS = 8
+_FORMS: dict[str, wire.Form] = {JSON: "json", NDJSON: "ndjson", ARROW: "arrow"}
+# Parsing is work for one processor, and further threads would only be woken to wait: with bodies of 1,000 rows 8 used a
+# quarter more of it than 2, of which one parses while the other waits for the store's disk.
+_PARSERS = 2
+# While it is parsed a body may take 20 times its size in memory, a compressed one many times more.
+_LARGE_BYTES, _LARGE_COMPRESSED_BYTES, _LARGE_PARSERS = 4 << 20, 256 << 10, 2
 
 
 class PlainRoute(APIRoute):
@@ -35,6 +43,7 @@ class Intake:
 
     def __init__(self) -> None:
         self._parsers = anyio.CapacityLimiter(_PARSERS)
+        self._large = anyio.CapacityLimiter(_LARGE_PARSERS)
 
     async def predictions(self, request: Request) -> Response:
         """Take a batch of predictions."""
@@ -46,24 +55,44 @@ class Intake:
 
     async def _take(self, request: Request, parse: Parse, accept: Accept) -> Response:
         desk = await desk_of(request)
+        desk.check_room()
         caller = await desk.admit(request, "ingest")
-        form = _FORMS[check_type(request, tuple(_FORMS))]
+        form, coding = _FORMS[type_of(request, tuple(_FORMS))], coding_of(request)
         key = idempotency_key(request)
         model = request.path_params["model"]
         if desk.house.policies.policy(model) is None:
             await in_thread(lambda: desk.check_model(model, caller))
         async with desk.bodies.take(request) as body:
+            if len(body) <= small.MOST_BYTES and not coding:
+                kind = PREDICTIONS if parse is wire.predictions else LABELS
+                return answer(await desk.small.add(Small(kind, model, form, body, key)), 202)
             return await anyio.to_thread.run_sync(
-                lambda: _append(desk, model, form, key, body, parse, accept), limiter=self._parsers
+                lambda: _append(desk, model, form, coding, key, body, parse, accept),
+                limiter=self._limiter(len(body), coding),
             )
+
+    def _limiter(self, size: int, coding: str) -> anyio.CapacityLimiter:
+        return self._large if size > (_LARGE_COMPRESSED_BYTES if coding else _LARGE_BYTES) else self._parsers
+
+
+def accept_small(house: House, bodies: Sequence[Small]) -> list[small.Answer]:
+    """The answer to each of these bodies, which came at about one moment."""
+
+    def parse(kind: str, model: str, body: bytes, form: wire.Form, now: datetime) -> wire.Batch:
+        rows = wire.predictions if kind == PREDICTIONS else wire.labels
+        return rows(body, form, task_of(house, model), now, Limits.of(house.settings))
+
+    return small.accept_all(house.ingest, parse, bodies, house.clock())
 
 
 def _append(
-    desk: Desk, model: str, form: wire.Form, key: str | None, body: bytes, parse: Parse, accept: Accept
+    desk: Desk, model: str, form: wire.Form, coding: str, key: str | None, sent: bytes, parse: Parse, accept: Accept
 ) -> Response:
     house = desk.house
-    now = house.clock()
-    batch = parse(body, form, task_of(house, model), now, most_rows=house.settings.max_batch_rows)
+    now, limits = house.clock(), Limits.of(house.settings)
+    body = unpack(sent, coding, limits.body_bytes) if coding else sent
+    batch = parse(body, form, task_of(house, model), now, limits)
+    # Of what was compressed, so that a body compressed anew is the same body.
     return answer(accept(house.ingest, model, batch, key, hash_body(body), now), 202)
 
 
@@ -81,7 +110,7 @@ def task_of(house: House, model: str) -> wire.Task:
 def router() -> APIRouter:
     """The two routes."""
     intake, routes = Intake(), APIRouter(tags=["intake"], route_class=PlainRoute)
-    for path, endpoint, row in (("predictions", intake.predictions, _PREDICTION), ("labels", intake.labels, _LABEL)):
+    for path, endpoint, row in (("predictions", intake.predictions, PREDICTION), ("labels", intake.labels, LABEL)):
         routes.add_api_route(
             f"/v1/models/{{model}}/{path}",
             endpoint,
@@ -89,73 +118,8 @@ def router() -> APIRouter:
             status_code=202,
             name=f"post_{path}",
             summary=f"Post {path}",
-            description=_DESCRIPTION,
-            responses={202: {"description": "The rows are durable.", "content": {JSON: {"schema": _ANSWER}}}},
-            openapi_extra=_documented(row),
+            description=DESCRIPTION,
+            responses={202: {"description": "The rows are durable.", "content": {JSON: {"schema": ANSWER}}}},
+            openapi_extra=documented(row),
         )
     return routes
-
-
-def _documented(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "parameters": [
-            {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}},
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "schema": {"type": "string", "maxLength": 255},
-                "description": "The same key and body again give the same answer, and nothing is counted twice.",
-            },
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {
-                JSON: {"schema": {"type": "array", "items": row}},
-                NDJSON: {"schema": {"type": "string", "description": "One such object a line."}},
-            },
-        },
-    }
-
-
-_DESCRIPTION = "Answered after the durable append. Rows that cannot be taken are listed; the others are taken."
-_TEXT, _VALUE = {"type": "string"}, {"type": ["string", "number", "boolean"]}
-_VALUES = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
-_PREDICTION = {
-    "type": "object",
-    "required": ["prediction_id", "prediction"],
-    "properties": {
-        "prediction_id": _TEXT,
-        "prediction": _VALUE,
-        "timestamp": {"type": "string", "format": "date-time", "description": "Arrival where absent."},
-        "model_version": {"type": "string", "description": "The champion where absent."},
-        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-        "scores": {"type": "object", "additionalProperties": {"type": "number"}},
-        "features": _VALUES,
-        "tags": _VALUES,
-    },
-}
-_LABEL = {
-    "type": "object",
-    "required": ["prediction_id", "label"],
-    "properties": {
-        "prediction_id": _TEXT,
-        "label": _VALUE,
-        "timestamp": {"type": "string", "format": "date-time", "description": "Arrival where absent."},
-        "outcome": {"type": "object", "description": "What the user experienced; kept with the label."},
-    },
-}
-_ANSWER = {
-    "type": "object",
-    "properties": {
-        "batch": _TEXT,
-        "accepted": {"type": "integer"},
-        "rejected": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"row": {"type": "integer"}, "field": _TEXT, "problem": _TEXT},
-            },
-        },
-        "rejected_rows": {"type": "integer"},
-    },
-}

@@ -13,6 +13,8 @@ from monitors.baseline.baselines import Baseline
 from monitors.columns.column import Column
 from monitors.readings import FloatArray
 from service.house import House
+from service.outcome_view import outcomes_of
+from service.readings_view import schema_view, unmeasured_view
 from service.records import Evaluation
 from service.web.routes.desk import AtDesk, Reader, answer
 from service.web.routes.refusals import Unknown
@@ -30,14 +32,19 @@ def list_models(desk: AtDesk, caller: Reader) -> Response:
 
 @routes.get("/v1/models/{model}", summary="One model")
 def show_model(model: str, desk: AtDesk, caller: Reader) -> Response:
-    """The same for one model, with the reasons of its last decision and its versions with a baseline."""
+    """The same for one model, with the reasons of its last decision, its versions with a baseline, and what rows came
+    with other columns or of versions without one.
+    """
     desk.check_model(model, caller)
     house = desk.house
     evaluation = house.ledger.evaluation(model)
+    noticed = house.noted(model)
     more = {
         "reasons": evaluation.reasons,
         "evidence_threshold_ln": evaluation.evidence_threshold_ln,
         "findings": evaluation.findings,
+        "schema": schema_view(house.policies.policy(model), noticed),
+        "unmeasured": unmeasured_view(noticed),
         "watch": house.ledger.watch(model),
         "baselines": house.ledger.baselines(model),
     }
@@ -48,11 +55,14 @@ def show_model(model: str, desk: AtDesk, caller: Reader) -> Response:
 def list_segments(model: str, desk: AtDesk, caller: Reader) -> Response:
     """State, rows, drift by column, faults and performance of each segment, as the last evaluation left them.
 
+    `outcome` is what came of the predictions of the last days, where the policy names one.
     `blind` says why there is nothing newer where the champion has no baseline, and what to do.
     """
     desk.check_model(model, caller)
     ledger = desk.house.ledger
-    return answer({**_readings(ledger.evaluation(model)), "blind": ledger.blindness(model)})
+    read, outcomes = _readings(ledger.evaluation(model)), outcomes_of(desk.house, model)
+    segments = [{**each, "outcome": outcomes.get(each["segment"])} for each in read["segments"]]
+    return answer({**read, "segments": segments, "blind": ledger.blindness(model)})
 
 
 # A segment's name may hold any sign, a slash too.
@@ -68,7 +78,11 @@ def show_segment(model: str, segment: str, desk: AtDesk, caller: Reader) -> Resp
         listed = f"the last evaluation read {names}" if names else unread
         raise Unknown(f"model {model} has no segment {segment[:200]!r}; {listed}")
     about = {name: value for name, value in _readings(evaluation).items() if name != "segments"}
-    return answer({**about, **found, "distributions": distributions(desk.house, evaluation, segment)})
+    more = {
+        "outcome": outcomes_of(desk.house, model).get(segment),
+        "distributions": distributions(desk.house, evaluation, segment),
+    }
+    return answer({**about, **found, **more})
 
 
 def overview(house: House, model: str) -> dict[str, Any]:

@@ -75,6 +75,8 @@ def serve(settings: Settings) -> None:
                 uvicorn.Server(config).run()
             finally:
                 stop.set()
+                # What is frozen would never be closed: DuckDB would call it leaked.
+                gc.unfreeze()
                 _log.info("stopping")
 
 

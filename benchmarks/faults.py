@@ -26,7 +26,7 @@ from monitors.readings import FAULT_KINDS, FloatArray
 from policies.assessment import assess
 from policies.parse import parse
 from policies.policy import Policy
-from service.intake.tables import Roles, as_batch, read_table
+from service.intake.archive.tables import Roles, as_batch, read_table
 
 DEFAULT = parse("{model: loans, task: {kind: classification}, columns: {id: ignore}}")
 STRICT = parse("{model: loans, task: {kind: classification}, columns: {id: ignore}, data_quality: {unseen: 0.005}}")

@@ -22,10 +22,10 @@ from machine import described
 from monitors.baseline.baselines import Baseline, build
 from monitors.readings import FloatArray
 from service.house import House, joiner_of, open_house, worker_of
-from service.intake.cells import Cells
-from service.intake.compaction import GRACE, Compaction
-from service.intake.open_profiles import OpenProfiles
-from service.intake.wire import Batch
+from service.intake.archive.compaction import GRACE, Compaction
+from service.intake.bodies.wire import Batch
+from service.intake.folding.cells import Cells
+from service.intake.folding.open_profiles import OpenProfiles
 from service.settings import Durability, Settings
 from service.storage import keys
 from service.storage.ownership import Ownership

@@ -24,11 +24,11 @@ from machine import described
 from monitors.baseline import baselines
 from monitors.baseline.baselines import Baseline
 from service.intake import columns
-from service.intake.archive import Archive
-from service.intake.archiving import Roll
-from service.intake.labels import Joiner
-from service.intake.log import Log
-from service.intake.worker import Worker
+from service.intake.archive.archive import Archive
+from service.intake.archive.archiving import Roll
+from service.intake.folding.worker import Worker
+from service.intake.joining.joiner import Joiner
+from service.intake.log.log import Log
 from service.settings import Durability
 from service.storage.embedded import Embedded
 from service.storage.store import Store

@@ -22,7 +22,7 @@ from sender import MARK, NOTE, Job
 
 from policies.parse import parse
 from service.intake import counts
-from service.intake.log import Log
+from service.intake.log.log import Log
 from service.ledger import Ledger
 from service.records import Release
 from service.settings import Durability

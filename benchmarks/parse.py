@@ -21,8 +21,8 @@ import orjson
 import pyarrow as pa
 from machine import described
 
-from service.intake import wire
-from service.intake.compressed import unpack
+from service.intake.bodies import wire
+from service.intake.bodies.compressed import unpack
 
 FEATURES, SEED = 20, 0
 SIZES = ((1, 301), (1_000, 41), (20_000, 5))

@@ -25,7 +25,7 @@ from policies.parse import digest
 from policies.policy import Policy
 from service.conventions.signals import Signals
 from service.house import House
-from service.intake.noted import newcomers
+from service.intake.folding.noted import newcomers
 from service.readings_view import segments_view
 from service.records import DecisionRecord, Evaluation, Retraining
 from service.training.twins import TEST_LABELS, Twins

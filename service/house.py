@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.errors import DataDirInUse
-from service.intake import noted
-from service.intake.archive import Archive
-from service.intake.archiving import Roll
-from service.intake.cells import Cells
-from service.intake.ingest import Ingest
-from service.intake.labels import Joiner
-from service.intake.log import Log
-from service.intake.noted import Noted
-from service.intake.retention import Keep
-from service.intake.worker import Worker
+from service.intake.archive.archive import Archive
+from service.intake.archive.archiving import Roll
+from service.intake.folding import noted
+from service.intake.folding.cells import Cells
+from service.intake.folding.noted import Noted
+from service.intake.folding.retention import Keep
+from service.intake.folding.worker import Worker
+from service.intake.joining.joiner import Joiner
+from service.intake.log.ingest import Ingest
+from service.intake.log.log import Log
 from service.ledger import Ledger
 from service.policy_files import PolicyFolder
 from service.settings import Settings

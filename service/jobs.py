@@ -13,7 +13,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from service.errors import ServiceError, StaleOwner
 from service.forgetting import forget_copies
 from service.house import House
-from service.intake.compaction import Compaction
+from service.intake.archive.compaction import Compaction
 from service.loop import Loop
 from service.storage.ownership import Ownership
 from service.training.launchers import Stopping

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.house import House
-from service.intake import outcomes
-from service.intake.outcomes import DAY
+from service.intake.joining import outcomes
+from service.intake.joining.outcomes import DAY
 
 OUTCOME_DAYS = 7
 

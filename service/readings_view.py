@@ -9,8 +9,8 @@ import numpy as np
 
 from monitors.readings import FAULT_KINDS, LabelShift, Readings
 from policies.policy import Policy
-from service.intake.noted import Noted
-from service.intake.schema import KINDS, UNMEASURED
+from service.intake.folding.noted import Noted
+from service.intake.folding.schema import KINDS, UNMEASURED
 
 COLUMNS_SHOWN = 20
 OTHER = "other"

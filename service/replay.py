@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from policies.policy import Policy
 from service.errors import ServiceError
 from service.house import House, joiner_of, worker_of
-from service.intake.wire import Batch
+from service.intake.bodies.wire import Batch
 from service.loop import Loop
 from service.records import DecisionRecord, Request, Retraining
 from service.training.comparing import outcomes

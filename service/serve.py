@@ -14,7 +14,7 @@ import uvicorn
 
 from service.errors import BadSetting, ServiceError
 from service.house import House, joiner_of, open_house, worker_of
-from service.intake.tide import Tide
+from service.intake.log.tide import Tide
 from service.jobs import Jobs
 from service.loop import Loop
 from service.settings import Settings

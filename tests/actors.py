@@ -24,7 +24,7 @@ from intake import NOON, Intake, batch
 from monitors.baseline.baselines import Baseline
 from service.errors import ServiceError
 from service.house import open_house
-from service.intake.archiving import Roll
+from service.intake.archive.archiving import Roll
 from service.settings import Settings
 from service.storage.ownership import Ownership
 from service.storage.store import Store

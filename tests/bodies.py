@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from service.errors import MalformedBody
-from service.intake import wire
-from service.intake.limits import Limits
+from service.intake.bodies import wire
+from service.intake.bodies.limits import Limits
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DEFAULT = Limits()

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from intake import Intake
 
-from service.intake import counting
+from service.intake.folding import counting
 from service.storage.store import Store
 
 DEADLY = "deadly"

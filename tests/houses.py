@@ -22,7 +22,7 @@ from monitors.baseline.baselines import Baseline
 from service.cycle import Cycle
 from service.house import House, joiner_of, open_house, worker_of
 from service.intake import counts
-from service.intake.wire import Batch
+from service.intake.bodies.wire import Batch
 from service.records import Release
 from service.settings import Settings
 from service.storage.embedded import Embedded

@@ -12,14 +12,14 @@ from streams import START, predictions
 from monitors.baseline import baselines
 from monitors.baseline.baselines import Baseline
 from service.intake import counts
-from service.intake.archive import Archive
-from service.intake.archiving import Roll
-from service.intake.cells import Cells
-from service.intake.ingest import Ingest
-from service.intake.labels import Joiner
-from service.intake.log import Log
-from service.intake.wire import Batch
-from service.intake.worker import Worker
+from service.intake.archive.archive import Archive
+from service.intake.archive.archiving import Roll
+from service.intake.bodies.wire import Batch
+from service.intake.folding.cells import Cells
+from service.intake.folding.worker import Worker
+from service.intake.joining.joiner import Joiner
+from service.intake.log.ingest import Ingest
+from service.intake.log.log import Log
 from service.storage.store import Store
 
 NOON = datetime.fromtimestamp(START, UTC) + timedelta(hours=12)

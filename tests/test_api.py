@@ -122,7 +122,7 @@ def test_without_a_policy_the_task_is_that_of_the_baseline(server: Embedded, tmp
     ("content", "headers", "status", "slug", "says"),
     [
         (b'[{"prediction_id": "x", ', JSON, 400, "bad-body", "not a JSON array"),
-        (b'[{"prediction_id": "x", "prediction": "fit", "tags": {"x":NaN}}]', JSON, 400, "nothing-acceptable", "send null"),
+        (b'[{"prediction_id": "x", "prediction": NaN}]', JSON, 400, "nothing-acceptable", "send null"),
         (b'{"prediction_id": "x", "prediction": "fit"}', JSON, 400, "bad-body", "not a JSON array"),
         (b'[{"prediction": "fit"}]', JSON, 400, "nothing-acceptable", "prediction_id: is missing"),
         (b'[{"prediction_id": "x", "prediction": [1]}]', JSON, 400, "nothing-acceptable", "a list"),

@@ -8,9 +8,9 @@ import pytest
 from intake import NOON, Intake, batch
 
 from service.errors import StoreAway
-from service.intake.archive import Archive
-from service.intake.archiving import Roll
-from service.intake.log import Log
+from service.intake.archive.archive import Archive
+from service.intake.archive.archiving import Roll
+from service.intake.log.log import Log
 from service.storage import keys
 from service.storage.files import Files
 

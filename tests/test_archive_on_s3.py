@@ -12,10 +12,9 @@ from test_archive import BEGIN, END, SMALL, files, settle
 
 from service.cycle import Cycle
 from service.errors import ArchiveAway, Backlogged
-from service.intake import archive
-from service.intake.archive import Archive
-from service.intake.ingest import Ingest
-from service.intake.log import Log
+from service.intake.archive.archive import Archive, archive
+from service.intake.log.ingest import Ingest
+from service.intake.log.log import Log
 from service.storage.files import Files
 
 

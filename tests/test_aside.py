@@ -22,11 +22,12 @@ from intake import BASELINE, Intake, batch, label_rows, sum_of
 from monitors.counting.profiles import fold
 from service.cli import main
 from service.errors import Backlogged, StoreFull
-from service.intake import aside, columns
-from service.intake.archiving import Roll
-from service.intake.aside import NotAside
-from service.intake.wire import Batch
-from service.intake.worker import Worker
+from service.intake import columns
+from service.intake.archive.archiving import Roll
+from service.intake.bodies.wire import Batch
+from service.intake.folding import aside
+from service.intake.folding.aside import NotAside
+from service.intake.folding.worker import Worker
 from service.storage import keys
 from service.web.auth import create_key
 

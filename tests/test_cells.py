@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from intake import BASELINE, Intake, batch
 from test_retention import HOUR, SHAPE, Slot
 
-from service.intake.cells import Cells
+from service.intake.folding.cells import Cells
 from service.storage import keys
 from service.storage.store import Store
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tidegate_client.replies import Again, Final, Taken, read_reply
 from tidegate_client.rows import encode
 
-from service.intake.wire import predictions
+from service.intake.bodies.wire import predictions
 
 NOWHERE = "http://127.0.0.1:9"
 

@@ -16,11 +16,11 @@ from streams import predictions
 
 from service.errors import ArchiveAway
 from service.forgetting import forget_copies
-from service.intake.archive import Archive
-from service.intake.archive_files import decode
-from service.intake.archiving import Roll
-from service.intake.compaction import FEWEST, GRACE, Compaction
-from service.intake.wire import Batch
+from service.intake.archive.archive import Archive
+from service.intake.archive.archiving import Roll
+from service.intake.archive.compaction import FEWEST, GRACE, Compaction
+from service.intake.archive.files import decode
+from service.intake.bodies.wire import Batch
 from service.jobs import Jobs
 from service.storage import keys
 from service.storage.files import Files

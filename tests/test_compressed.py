@@ -8,7 +8,7 @@ import pytest
 from bodies import zipped
 
 from service.errors import MalformedBody, UnpackedTooLarge
-from service.intake.compressed import unpack
+from service.intake.bodies.compressed import unpack
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])

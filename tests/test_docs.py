@@ -27,8 +27,8 @@ from policies.policy import Gate
 from policies.schema import json_schema
 from policies.states import STATES
 from service.cli import _parser
-from service.intake.checks import REASONS
-from service.intake.label_ends import ENDS
+from service.intake.bodies.checks import REASONS
+from service.intake.joining.ends import ENDS
 from service.records import FINISHED
 from service.settings import SETTING_NAMES, Settings
 

@@ -10,8 +10,9 @@ from intake import BASELINE, NOON, Intake, batch, label_rows, sum_of
 
 from monitors.counting.profiles import fold
 from service.errors import StoreAway
-from service.intake import aside, columns
-from service.intake.log import Log
+from service.intake import columns
+from service.intake.folding import aside
+from service.intake.log.log import Log
 from service.storage import keys
 from service.storage.store import Store
 
@@ -226,7 +227,7 @@ def test_the_backlog_and_its_age_are_seen(store, tmp_path):
 
 
 def _labels():
-    from service.intake.wire import Batch
+    from service.intake.bodies.wire import Batch
 
     return Batch(label_rows(["a"], ["fit"]))
 

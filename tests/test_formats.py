@@ -29,7 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import MalformedBody
-from service.intake import wire
+from service.intake.bodies import wire
 from service.storage.embedded import Embedded
 
 NUMBERS = st.one_of(st.floats(-1e6, 1e6), st.floats(allow_nan=False, allow_infinity=False))

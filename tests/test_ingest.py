@@ -13,14 +13,15 @@ from pyarrow import feather, parquet
 
 from monitors.baseline import baselines
 from service.errors import Backlogged, BadName, BadSetting, KeyConflict, NothingAcceptable, Rejection, StoreFull
-from service.intake import columns, wire
-from service.intake.archiving import Roll
-from service.intake.entries import id_after, id_number
-from service.intake.ingest import UNVERSIONED, Ingest, hash_body
-from service.intake.log import Log
-from service.intake.tables import BadFile, Roles, as_batch, read_table
-from service.intake.window import Window
-from service.intake.wire import Batch
+from service.intake import columns
+from service.intake.archive.archiving import Roll
+from service.intake.archive.tables import BadFile, Roles, as_batch, read_table
+from service.intake.bodies import wire
+from service.intake.bodies.wire import Batch
+from service.intake.log.entries import id_after, id_number
+from service.intake.log.ingest import UNVERSIONED, Ingest, hash_body
+from service.intake.log.log import Log
+from service.intake.log.window import Window
 
 ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 

@@ -24,8 +24,8 @@ from service.conventions.pairs import OUTCOMES, Pairs
 from service.conventions.unusable import REASONS, Unusable
 from service.house import House
 from service.intake import counts
-from service.intake.log import Log
-from service.intake.posts import Part, post_of
+from service.intake.log.log import Log
+from service.intake.log.posts import Part, post_of
 from service.records import Release
 from service.storage.embedded import Embedded
 from service.storage.store import Store

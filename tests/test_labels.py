@@ -12,8 +12,9 @@ from streams import START, predictions
 from monitors.baseline import baselines
 from monitors.counting.labelled import fold_labelled
 from service.errors import StoreAway
-from service.intake import columns, label_turn
-from service.intake.archiving import Roll
+from service.intake import columns
+from service.intake.archive.archiving import Roll
+from service.intake.joining import turn
 
 HOURS = "tg:{labels}:hours"
 OTHER = baselines.build(
@@ -514,7 +515,7 @@ def test_regression_labels_are_numbers_all_the_way(store, tmp_path):
                 "outcome": pa.nulls(rows, pa.string()),
             }
         )
-        from service.intake.wire import Batch
+        from service.intake.bodies.wire import Batch
 
         intake.ingest.accept_labels("m", Batch(labels), None, "x", intake.now)
         for _ in range(3):
@@ -550,7 +551,7 @@ def test_one_label_that_nothing_can_count_does_not_stop_the_others(store, tmp_pa
             raise ZeroDivisionError
         return fold_labelled(layout, rows, seconds)
 
-    monkeypatch.setattr(label_turn, "fold_labelled", stumble)
+    monkeypatch.setattr(turn, "fold_labelled", stumble)
     intake.post(table)
     intake.label(names, ["fit"] * 40)
     intake.run()

@@ -9,8 +9,8 @@ from houses import client_of, ingest, open_shop
 from streams import predictions
 
 from service.errors import TooManyRows, TooManyValues
-from service.intake import wire
-from service.intake.limits import Limits
+from service.intake.bodies import wire
+from service.intake.bodies.limits import Limits
 
 LIMITS = {
     "rows": (Limits(rows=59), TooManyRows, "TIDEGATE_MAX_BATCH_ROWS"),

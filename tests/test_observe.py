@@ -9,7 +9,7 @@ from streams import predictions
 
 from service.errors import Rejection, StoreAway
 from service.house import House
-from service.intake.wire import Batch
+from service.intake.bodies.wire import Batch
 from service.records import Evaluation, Release, Retraining
 from service.storage.embedded import Embedded
 from service.web import metrics, observe

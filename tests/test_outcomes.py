@@ -15,10 +15,10 @@ from intake import BASELINE, NOON, Intake, batch, label_rows
 from streams import predictions
 
 from monitors.baseline import baselines
-from service.intake import outcomes
-from service.intake.archiving import Roll
-from service.intake.outcomes import DAY, MOST_DAYS, SegmentOutcome
-from service.intake.wire import Batch
+from service.intake.archive.archiving import Roll
+from service.intake.bodies.wire import Batch
+from service.intake.joining import outcomes
+from service.intake.joining.outcomes import DAY, MOST_DAYS, SegmentOutcome
 
 SAYS = [True, False, 3, 4.5, "yes", None, {"a": 1}]
 

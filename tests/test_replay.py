@@ -15,7 +15,7 @@ from streams import START
 
 from policies.parse import parse
 from service.house import open_house
-from service.intake.tables import Roles, as_batch
+from service.intake.archive.tables import Roles, as_batch
 from service.replay import BadReplay, FileClock, Options, Replay
 from service.settings import Durability, Settings
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from intake import BASELINE, NOON, Intake, batch
 
 from service.errors import ArchiveAway, StaleOwner, StoreAway
-from service.intake import labels
-from service.intake.cells import Cells
-from service.intake.open_profiles import OpenProfiles
-from service.intake.retention import PAUSE, Keep, Retention
+from service.intake.folding.cells import Cells
+from service.intake.folding.open_profiles import OpenProfiles
+from service.intake.folding.retention import PAUSE, Keep, Retention
+from service.intake.joining import joiner
 from service.storage.files import Files
 from service.storage.ownership import Ownership
 
@@ -284,7 +284,7 @@ def test_profiles_stay_in_the_store_while_the_archive_is_away(store, object_stor
 
 
 def test_a_label_corrected_in_a_slice_that_was_added_up_is_counted_once(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(labels, "MOST_SLICES", 2)
+    monkeypatch.setattr(joiner, "MOST_SLICES", 2)
     intake = Intake(store, tmp_path, partitions=1)
     table = batch(3000)
     intake.post(table)

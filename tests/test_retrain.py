@@ -15,9 +15,9 @@ from test_replay import POLICY, rows
 
 from policies.parse import parse
 from service.house import House, joiner_of, open_house, worker_of
-from service.intake.ingest import hash_body
-from service.intake.tables import Roles, as_batch
-from service.intake.wire import Batch
+from service.intake.archive.tables import Roles, as_batch
+from service.intake.bodies.wire import Batch
+from service.intake.log.ingest import hash_body
 from service.loop import Loop
 from service.records import DecisionRecord, Release, Watch
 from service.replay import FileClock

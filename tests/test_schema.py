@@ -16,8 +16,8 @@ from streams import predictions
 
 from monitors.baseline.baselines import FORMAT, Baseline, build
 from monitors.errors import BaselineMismatch, BaselineTooNew
-from service.intake import noted
-from service.intake.schema import heaviest
+from service.intake.folding import noted
+from service.intake.folding.schema import heaviest
 from service.readings_view import schema_view, unmeasured_view
 
 

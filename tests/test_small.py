@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from intake import NOON
 
 from service.errors import Backlogged, KeyConflict, NothingAcceptable, ServiceError
-from service.intake import small, wire
-from service.intake.entries import LABELS, PREDICTIONS
-from service.intake.ingest import Ingest
-from service.intake.log import Log
-from service.intake.small import Small
+from service.intake.bodies import wire
+from service.intake.log.entries import LABELS, PREDICTIONS
+from service.intake.log.ingest import Ingest
+from service.intake.log.log import Log, small
+from service.intake.log.small import Small
 from service.storage.store import Store
 
 

@@ -19,8 +19,8 @@ from stores import Running, running, wait_until
 
 from service.cycle import Cycle
 from service.errors import NotDurable, StoreAway, StoreFull
-from service.intake.archiving import Roll
-from service.intake.tide import Tide
+from service.intake.archive.archiving import Roll
+from service.intake.log.tide import Tide
 from service.records import Release
 from service.settings import Durability
 from service.storage.ownership import Ownership, Write

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import BadBody, MalformedBody, UnpackedTooLarge
-from service.intake import wire
+from service.intake.bodies import wire
 
 # what Arrow has and JSON has not
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import MalformedBody, TooManyRows
-from service.intake import checks, wire
-from service.intake.limits import Limits
+from service.intake.bodies import checks, wire
+from service.intake.bodies.limits import Limits
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 GOOD = {

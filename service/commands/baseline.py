@@ -10,7 +10,7 @@ from service.cli import settings_of
 from service.commands.replay import read_policy
 from service.errors import ServiceError
 from service.house import House, open_house
-from service.intake.tables import BadFile, Roles, as_batch, read_table
+from service.intake.archive.tables import BadFile, Roles, as_batch, read_table
 from service.records import Release
 from service.training.references import baseline_of, keep_baseline
 

@@ -14,7 +14,7 @@ from service.conventions.exchanges import as_lines
 from service.conventions.logs import Options, Row, Told, files_of, finish, read
 from service.conventions.unusable import Unusable
 from service.errors import BadSetting
-from service.intake.ingest import hash_body
+from service.intake.log.ingest import hash_body
 from service.remote import Remote
 
 READERS: dict[str, Callable[[Iterable[Told], Options], Iterator[Row]]] = {

@@ -18,7 +18,7 @@ from policies.errors import PolicyInvalid
 from policies.parse import parse
 from policies.policy import Policy
 from service.house import open_house
-from service.intake.tables import Roles, as_batch, read_table
+from service.intake.archive.tables import Roles, as_batch, read_table
 from service.replay import Account, BadReplay, FileClock, Options, Replay
 from service.settings import Durability, Settings
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import msgspec
 
 from service.conventions.unusable import Unusable
-from service.intake.checks import MOST_ID_BYTES
+from service.intake.bodies.checks import MOST_ID_BYTES
 
 STRUCTURED = "application/cloudevents+json"
 # KServe says org.kubeflow.serving.inference.request, Seldon io.seldon.serving.inference.request.

@@ -13,10 +13,10 @@ import msgspec
 
 from service.conventions.cloudevents import Event
 from service.conventions.exchanges import Exchange
-from service.intake.entries import PREDICTIONS
-from service.intake.ingest import hash_body
-from service.intake.log import Log
-from service.intake.posts import scope_of
+from service.intake.log.entries import PREDICTIONS
+from service.intake.log.ingest import hash_body
+from service.intake.log.log import Log
+from service.intake.log.posts import scope_of
 from service.storage import keys
 
 # What becomes of an event, the labels of `tidegate_kserve_events_total`.

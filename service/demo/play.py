@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from policies.policy import Policy
 from service.house import House
-from service.intake.labels import Joiner
-from service.intake.wire import Batch
-from service.intake.worker import Worker
+from service.intake.bodies.wire import Batch
+from service.intake.folding.worker import Worker
+from service.intake.joining.joiner import Joiner
 from service.loop import Loop, Turn
 from service.records import Evaluation, Watch
 from service.replay import FileClock

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from service.intake import label_hours
-from service.intake.label_hours import Fares
-from service.intake.log import Log
+from service.intake.joining import hours as label_hours
+from service.intake.joining.hours import Fares
+from service.intake.log.log import Log
 from service.storage import keys
 from service.storage.store import Store
 

@@ -16,8 +16,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from service.intake.label_ends import ENDS
-from service.intake.schema import KINDS as SCHEMA_KINDS
+from service.intake.folding.schema import KINDS as SCHEMA_KINDS
+from service.intake.joining.ends import ENDS
 from service.records import FINISHED
 from service.web.snapshot import (
     SEGMENT_STATES,

@@ -8,10 +8,11 @@ from typing import Any
 
 from service.conventions.pairs import OUTCOMES
 from service.house import House
-from service.intake import counts, noted
+from service.intake import counts
 from service.intake.counts import Intake
-from service.intake.label_hours import Fares
-from service.intake.noted import Noted
+from service.intake.folding import noted
+from service.intake.folding.noted import Noted
+from service.intake.joining.hours import Fares
 from service.outcome_view import outcomes_of
 from service.policy_files import PolicyState
 from service.readings_view import schema_view

@@ -14,8 +14,8 @@ from service import together
 from service.conventions.signals import Signal
 from service.errors import StoreError
 from service.house import House
-from service.intake import aside
-from service.intake.schema import MISSING, TYPE, UNKNOWN
+from service.intake.folding import aside
+from service.intake.folding.schema import MISSING, TYPE, UNKNOWN
 from service.outcome_view import outcomes_of
 from service.policy_files import PolicyState
 from service.readings_view import schema_view, unmeasured_view

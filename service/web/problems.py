@@ -18,7 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from monitors.errors import MonitorError
 from policies.errors import PoliciesError, PolicyInvalid
 from service import errors, ledger
-from service.intake import aside, tables
+from service.intake.archive import tables
+from service.intake.folding import aside
 from service.web import auth
 from service.web.routes import refusals
 from service.web.routes.bodies import LastWord

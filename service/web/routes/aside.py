@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from service.errors import UnreadableEntry
-from service.intake import aside
-from service.intake.aside import Aside, NotAside
+from service.intake.folding import aside
+from service.intake.folding.aside import Aside, NotAside
 from service.web.auth import Caller
 from service.web.routes.desk import AtDesk, Desk, Limit, Operator, Reader, answer, in_thread
 from service.web.routes.retrainings import WISH_DOCUMENTED, Wish, read_wish

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from monitors.baseline.baselines import Baseline, build
 from monitors.errors import EmptyBaseline
 from service.house import House
-from service.intake.tables import BadFile, Roles, as_batch, read_table
+from service.intake.archive.tables import BadFile, Roles, as_batch, read_table
 from service.records import Release
 from service.storage import keys
 from service.training.references import baseline_of, keep_baseline

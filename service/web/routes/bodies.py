@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.intake.compressed import CODECS
-from service.intake.rows import explain
+from service.intake.bodies.compressed import CODECS
+from service.intake.bodies.rows import explain
 from service.web.routes.refusals import BadRequest, BodyTooLarge, BodyTooSlow, Crowded, WrongType
 
 JSON = "application/json"

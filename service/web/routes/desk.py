@@ -11,7 +11,7 @@ import msgspec
 from fastapi import Depends, Query, Request, Response
 
 from service.house import House
-from service.intake.small import Small
+from service.intake.log.small import Small
 from service.web.auth import Caller, Keyring, is_loopback
 from service.web.routes.bodies import BodyReader
 from service.web.routes.gathering import Gathering

@@ -9,12 +9,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
 from service.house import House
-from service.intake import small, wire
-from service.intake.compressed import unpack
-from service.intake.entries import LABELS, PREDICTIONS
-from service.intake.ingest import Ingest, hash_body
-from service.intake.limits import Limits
-from service.intake.small import Small
+from service.intake.bodies import wire
+from service.intake.bodies.compressed import unpack
+from service.intake.bodies.limits import Limits
+from service.intake.log import small
+from service.intake.log.entries import LABELS, PREDICTIONS
+from service.intake.log.ingest import Ingest, hash_body
+from service.intake.log.small import Small
 from service.web.routes.bodies import ARROW, JSON, NDJSON, coding_of, idempotency_key, type_of
 from service.web.routes.bodies_told import ANSWER, DESCRIPTION, LABEL, PREDICTION, documented
 from service.web.routes.desk import Desk, answer, desk_of, in_thread

@@ -17,11 +17,11 @@ from service.conventions.names import feature_names
 from service.conventions.pairs import Offered, Pairs
 from service.conventions.unusable import Unusable
 from service.errors import BadBody, KeyConflict, NothingAcceptable
-from service.intake import wire
-from service.intake.entries import PREDICTIONS
-from service.intake.ingest import hash_body
-from service.intake.limits import Limits
-from service.intake.small import MOST_BYTES, Small
+from service.intake.bodies import wire
+from service.intake.bodies.limits import Limits
+from service.intake.log.entries import PREDICTIONS
+from service.intake.log.ingest import hash_body
+from service.intake.log.small import MOST_BYTES, Small
 from service.web.auth import Caller, NotAllowed
 from service.web.routes.bodies import JSON
 from service.web.routes.desk import Desk, answer, desk_of, in_thread

@@ -1,0 +1,1 @@
+"""From log entries to counts in the store."""

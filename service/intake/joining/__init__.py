@@ -1,0 +1,1 @@
+"""Labels and outcomes meet their predictions."""

@@ -1,0 +1,1 @@
+"""From a checked table to a durable entry of a partition log, and back."""

@@ -26,7 +26,7 @@ format: $(VENV)/.dev
 
 # Figures, not checks: ratios within one run, for machines are shared and noisy.
 bench: $(VENV)/.dev
-	for file in benchmarks/lookup.py benchmarks/fold.py benchmarks/cost.py; do $(BIN)/python $$file || exit 1; done
+	for file in benchmarks/lookup.py benchmarks/fold.py benchmarks/cost.py benchmarks/parse.py benchmarks/ingest.py; do $(BIN)/python $$file || exit 1; done
 
 # The pages are written by hand; this holds them against the code, and runs the tutorial.
 docs: $(VENV)/.dev

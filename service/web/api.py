@@ -32,8 +32,9 @@ from service.web.snapshot import NO_EVALUATIONS, Durations
 
 BODY_SECONDS = 30.0
 """How long a request body may take: 32 MiB at a little over 1 MiB/s."""
-MOST_WAITING = 128
-"""Small bodies that may wait for those before them: two turns. Fewer would turn away a hundred who come at once."""
+MOST_WAITING = 96
+"""Small bodies that may wait for those before them: a turn and a half. A hundred who come at once are taken, and who is
+taken in a flood waits some ten times as long as in a calm hour."""
 
 _DESCRIPTION = """Post predictions and labels; read drift per segment, decisions with their reasons, retrainings and
 releases. Every failure is an `application/problem+json` document; [/problems](/problems) explains their types."""

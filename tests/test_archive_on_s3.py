@@ -12,7 +12,8 @@ from test_archive import BEGIN, END, SMALL, files, settle
 
 from service.cycle import Cycle
 from service.errors import ArchiveAway, Backlogged
-from service.intake.archive.archive import Archive, archive
+from service.intake.archive import archive
+from service.intake.archive.archive import Archive
 from service.intake.log.ingest import Ingest
 from service.intake.log.log import Log
 from service.storage.files import Files

@@ -8,9 +8,10 @@ from intake import NOON
 
 from service.errors import Backlogged, KeyConflict, NothingAcceptable, ServiceError
 from service.intake.bodies import wire
+from service.intake.log import small
 from service.intake.log.entries import LABELS, PREDICTIONS
 from service.intake.log.ingest import Ingest
-from service.intake.log.log import Log, small
+from service.intake.log.log import Log
 from service.intake.log.small import Small
 from service.storage.store import Store
 

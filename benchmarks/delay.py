@@ -15,7 +15,7 @@ from traffic import FloatArray, Traffic, Wobbling, layout_of
 from monitors.baseline.baselines import of_profiles
 from monitors.compare import Comparison, Question
 from policies.assessment import assess
-from policies.parse import parse
+from policies.file.parse import parse
 
 SEGMENTS, COLUMNS, WEEK, MOST_ROWS = 50, 20, 168, 8_000
 BASELINE = 10_000

@@ -24,8 +24,8 @@ from monitors.counting.profiles import fold
 from monitors.reading.quality import faulty_slices
 from monitors.readings import FAULT_KINDS, FloatArray
 from policies.assessment import assess
-from policies.parse import parse
-from policies.policy import Policy
+from policies.file.parse import parse
+from policies.file.policy import Policy
 from service.intake.archive.tables import Roles, as_batch, read_table
 
 DEFAULT = parse("{model: loans, task: {kind: classification}, columns: {id: ignore}}")

@@ -107,7 +107,7 @@ def _turns(bodies: Bodies, between: Callable[[], object], **settings: str) -> di
                     spent = {each: after[each] - before[each] for each in after}
                     sent = float((notes["due"] + notes["seconds"]).max() - notes["due"].min())
                     turns[name].append(Turn(spent, sent + drained))
-        counted = service.counted()
+        counted = service.deciding.counted()
         assert counted == first * ROWS, (counted, first * ROWS)  # noqa: S101  else something else was measured
     return turns
 

@@ -20,11 +20,11 @@ import numpy as np
 import pyarrow as pa
 from sender import MARK, NOTE, Job
 
-from policies.parse import parse
+from policies.file.parse import parse
 from service.intake import counts
 from service.intake.log.log import Log
-from service.ledger import Ledger
-from service.records import Release
+from service.ledger.ledger import Ledger
+from service.ledger.records import Release
 from service.settings import Durability
 from service.storage import keys
 from service.storage.embedded import Embedded

@@ -30,7 +30,7 @@ def main() -> None:
     templates = [request(PATH, made[name][0], made[name][1][place]) for place, name in enumerate(order)]
     with serving() as service:
         peaks = _peaks(service, templates, wanted)
-        counted = service.counted()
+        counted = service.deciding.counted()
     assert counted == wanted * PARTS * ROWS, counted  # noqa: S101  else something else was measured
     print("\nthe most of the second quarter and of the last")
     for name, values in peaks.items():

@@ -22,8 +22,8 @@ from monitors.compare import Comparison, Question
 from monitors.counting.profiles import fold
 from monitors.counting.slices import LONGEST
 from policies.assessment import assess
-from policies.parse import parse
-from policies.policy import Policy
+from policies.file.parse import parse
+from policies.file.policy import Policy
 
 SEGMENTS, COLUMNS, MONTH, WEEK = 50, 20, 720, 168
 ROWS, BASELINES = (50, 200, 1_000, 5_000), (500, 2_000, 10_000)

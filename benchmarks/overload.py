@@ -27,7 +27,7 @@ def main() -> None:
         begun = send(templates, service.port, requests=2_000, connections=CAPACITY_CONNECTIONS, first=9_000_000)
         taken = int((begun["status"] == 202).sum()) + _run(service, templates)
         service.wait_until_counted()
-        counted = service.counted()
+        counted = service.deciding.counted()
         print(f"{taken:,} rows acknowledged, {counted:,} counted: {counted - taken:+,}")
 
 

@@ -1,7 +1,7 @@
 """Compare: all readings of one model version, for all segments at once."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -67,14 +67,43 @@ class Comparison:
         Raises:
             BaselineMismatch: a profile is not of this baseline's layout.
         """
-        baseline, layout = self.baseline, self.baseline.layout
+        layout = self.baseline.layout
         segments = len(layout.segments)
         _check_shapes(profiles, (segments, layout.width), "profile")
         _check_shapes(labelled, (segments, layout.labelled_width), "labelled profile")
         windows = add_up(profiles) if profiles else None
-        sound_windows = self._sound(windows, profiles, left_out) if windows is not None else None
-        quality = self._quality(windows, profiles, at)
-        rows = windows.counts[-1, :, 0] if windows is not None else np.zeros(segments)
+        sound = windows
+        if left_out and not profiles.keys().isdisjoint(left_out):
+            kept = {start: profile for start, profile in profiles.items() if start not in left_out}
+            sound = add_up(kept) if kept else None
+        read = self.read_windows(windows, sound, profiles, labelled, question, at, left_out, twin, since_release)
+        if windows is None:
+            return read
+        return replace(read, findings=read_findings(self.baseline, profiles, windows, read.quality, newcomers or {}))
+
+    def read_windows(
+        self,
+        windows: Windows | None,
+        sound: Windows | None,
+        profiles: Mapping[int, FloatArray],
+        labelled: Mapping[int, FloatArray],
+        question: Question,
+        at: datetime,
+        left_out: Collection[int] = (),
+        twin: TwinReading | None = None,
+        since_release: FloatArray | None = None,
+        *,
+        is_rough: bool = False,
+    ) -> Readings:
+        """All readings but the findings, of windows that were added up already: all slices, and those without a fault.
+
+        Of `profiles` the first slice and those of the last day will do; `is_rough` is as for `read_drift`, all else as
+        for `read`.
+        """
+        baseline, layout = self.baseline, self.baseline.layout
+        if windows is not None and sound is not None:
+            sound = without_new(baseline, sound, windows)
+        rows = windows.counts[-1, :, 0] if windows is not None else np.zeros(len(layout.segments))
         return Readings(
             model=baseline.model,
             version=baseline.version,
@@ -85,31 +114,18 @@ class Comparison:
             rows=rows.astype(np.int64),
             baseline_rows=baseline.rows.astype(np.int64),
             last_row_at=_end_of_newest(profiles, baseline.slice_seconds, at),
-            drift=self._drift(sound_windows, question),
-            quality=quality,
+            drift=self._drift(sound, question, is_rough=is_rough),
+            quality=self._quality(windows, profiles, at),
             performance=read_performance(
-                baseline,
-                labelled,
-                sound_windows if question.estimate else None,
-                question.metric,
-                left_out,
-                since_release,
+                baseline, labelled, sound if question.estimate else None, question.metric, left_out, since_release
             ),
             twin=twin,
-            findings=read_findings(baseline, profiles, windows, quality, newcomers or {}) if windows else (),
         )
 
-    def _sound(self, windows: Windows, profiles: Mapping[int, FloatArray], left_out: Collection[int]) -> Windows | None:
-        """The windows without broken slices, and without the values that are a fault."""
-        sound = {start: profile for start, profile in profiles.items() if start not in left_out}
-        if not sound:
-            return None
-        return without_new(self.baseline, add_up(sound) if len(sound) < len(profiles) else windows, windows)
-
-    def _drift(self, windows: Windows | None, question: Question) -> DriftReadings:
+    def _drift(self, windows: Windows | None, question: Question, *, is_rough: bool) -> DriftReadings:
         if windows is not None:
             asked = question.statistics, question.default_statistic
-            return read_drift(self.baseline, self.references, windows, *asked)
+            return read_drift(self.baseline, self.references, windows, *asked, is_rough=is_rough)
         layout = self.baseline.layout
         unread = np.full((len(layout.segments), len(layout.columns)), np.nan)
         return DriftReadings(

@@ -1,7 +1,7 @@
 """What was read: every monitor on every segment and column, as arrays."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,12 +93,18 @@ class PerformanceReadings:
 
 @dataclass(frozen=True)
 class TwinReading:
-    """Would a fresh model do better? Paired on unseen labels: `wins` of the fresh twin, `losses`, and the evidence."""
+    """Would a fresh model do better? Paired on unseen labels: `wins` of the fresh twin, `losses`, and the evidence.
+
+    `labelled` rows were answered by both. `began` is about when the oldest row came that the fresh twins learned from
+    or were tried on, `apart` how long it takes until labels for one more test are there; None where it is not known.
+    """
 
     wins: int
     losses: int
     evidence_ln: float
     labelled: int
+    began: datetime | None = None
+    apart: timedelta | None = None
 
 
 @dataclass(frozen=True, eq=False)

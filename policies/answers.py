@@ -7,7 +7,7 @@ import numpy as np
 from monitors.readings import IntArray, Readings
 from policies.assessment import MIN_LABELLED, MIN_ROWS, Assessment
 from policies.decision import Reason
-from policies.policy import Policy
+from policies.file.policy import Policy
 from policies.triggers import Case
 
 MOST_SEGMENTS = 5  # a decision is read by people; the rest is in the states and the readings
@@ -17,7 +17,7 @@ def answer_case(case: Case, policy: Policy, readings: Readings, assessment: Asse
     """The answers for the segments worth reading: the five that come nearest to firing, one at the least."""
     return [
         reason
-        for segment in _nearest(case)
+        for segment in nearest(case)
         for reason in answer_segment(case, int(segment), policy, readings, assessment)
     ]
 
@@ -26,18 +26,20 @@ def answer_segment(case: Case, at: int, policy: Policy, readings: Readings, asse
     """Every condition of one trigger on the segment with index `at`: the trigger itself, then each of its parts."""
     segment, column, measure = readings.segments[at], case.columns[at], case.measures[at]
     size, limit, evidence = float(case.size[at]), float(case.limit[at]), float(case.evidence_ln[at])
-    run, labelled, needed = int(case.run[at]), int(case.labelled[at]), int(case.needed[at])
+    run, persist = int(case.run[at]), int(case.persist[at])
+    labelled, needed = int(case.labelled[at]), int(case.needed[at])
     verb = "asks" if case.firing[at] else "does not ask"
-    asked = f"{case.name} {verb} for a retraining{_needs(case, at, policy)}{_unheard(case, at, readings, assessment)}"
+    why = f"{_needs(case, at, policy, assessment)}{_unheard(case, at, readings, assessment)}"
+    asked = f"{case.name} {verb} for a retraining{why}"
     sized = f"the {measure} is {say(size)}, {say(limit)} is the smallest of interest"
     proven = f"the evidence (ln e) for this change is {say(evidence)} of the {say(case.bar)} needed"
-    lasting = f"size and evidence were there on {run} of the {case.persist} evaluations in a row needed"
+    lasting = f"size and evidence were there on {run} of the {persist} evaluations in a row needed"
     labels = f"{labelled} of the {needed} labelled rows needed are there"
     rows = (
-        (case.code, case.firing[at], column, *_asked(case, at, policy), asked),
+        (case.code, case.firing[at], column, *_asked(case, at, assessment), asked),
         ("size_below_threshold", not case.over[at], column, size, limit, sized),
         ("evidence_below_threshold", not case.evident[at], None, evidence, case.bar, proven),
-        ("not_persistent", run < case.persist, None, run, case.persist, lasting),
+        ("not_persistent", run < persist, None, run, persist, lasting),
         ("insufficient_labels", labelled < needed, None, labelled, needed, labels),
     )
     answers = [
@@ -69,17 +71,17 @@ def say(value: float) -> str:
     return "unknown" if math.isnan(value) else f"{value:.3g}"
 
 
-def _asked(case: Case, at: int, policy: Policy) -> tuple[float, float]:
+def _asked(case: Case, at: int, assessment: Assessment) -> tuple[float, float]:
     """The two numbers of the trigger itself: the estimated drop where it asks for one, else the size."""
     if case.estimated_drop is None:
         return float(case.size[at]), float(case.limit[at])
-    return float(case.estimated_drop[at]), policy.performance.max_drop
+    return float(case.estimated_drop[at]), float(assessment.limits.drop[at])
 
 
-def _needs(case: Case, at: int, policy: Policy) -> str:
+def _needs(case: Case, at: int, policy: Policy, assessment: Assessment) -> str:
     parts = []
     if case.estimated_drop is not None:
-        drop, limit = say(case.estimated_drop[at]), say(policy.performance.max_drop)
+        drop, limit = say(case.estimated_drop[at]), say(assessment.limits.drop[at])
         parts.append(f"the estimated drop of {policy.performance.metric} is {drop}, {limit} is needed")
     elif case.code == "drift_with_estimated_drop":
         parts.append("the policy asks for no estimated drop")
@@ -100,9 +102,9 @@ def _unheard(case: Case, at: int, readings: Readings, assessment: Assessment) ->
     return ""
 
 
-def _nearest(case: Case) -> IntArray:
-    """Indexes of the segments nearest to firing, nearest first, ties in the order of the readings."""
+def nearest(case: Case) -> IntArray:
+    """Indexes of the segments worth reading: those nearest to firing, nearest first, ties in order of the readings."""
     evidence = np.where(np.isnan(case.evidence_ln), -np.inf, case.evidence_ln)
-    rank = case.firing * 4 + case.exceeded * 2 + case.leaning
+    rank = case.ready * 8 + case.firing * 4 + case.exceeded * 2 + case.leaning
     order = np.lexsort((-evidence, -rank))
     return order[: max(1, min(MOST_SEGMENTS, int(np.count_nonzero(rank))))]

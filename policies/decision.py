@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
+from policies.file.policy import Period, Silence
+from policies.proposals import Answer, Proposal
+
 TRIGGER_CODES = ("performance_drop", "drift_with_estimated_drop", "twin_better", "manual")
 CONDITION_CODES = ("size_below_threshold", "evidence_below_threshold", "not_persistent", "insufficient_labels")
 HOLD_CODES = (
@@ -56,6 +59,15 @@ class ManualRequest:
 
 
 @dataclass(frozen=True)
+class Freeze:
+    """A person's order to retrain nothing within a period."""
+
+    period: Period
+    who: str
+    why: str
+
+
+@dataclass(frozen=True)
 class History:
     """What was known before this evaluation.
 
@@ -63,8 +75,9 @@ class History:
     exceeded. `in_flight`: the retraining that runs now. `labels_since_attempt`: new labels since the last one, if that
     brought no better model. `retrainings`: the started ones, at least of the budget's span.
     `fault_open`: the last evaluation saw broken data; `fault_quiet_since`: when the last fault ended, None for never.
-    `approved`: a person agreed to the retraining that is proposed. `rejected_until`: a person refused until then.
-    `signal`: what another system says that holds retrainings back, in words.
+    `proposal`: what asked for a retraining at the last evaluation; `approval` and `refusal`: a person's newest yes and
+    no. `silences` and `freezes`: what people ordered besides the policy file. `signal`: what another system says that
+    holds retrainings back, in words.
     """
 
     runs: Mapping[str, int] = field(default_factory=dict)
@@ -74,9 +87,12 @@ class History:
     labels_since_attempt: int | None = None
     fault_open: bool = False
     fault_quiet_since: datetime | None = None
-    approved: bool = False
-    rejected_until: datetime | None = None
+    proposal: Proposal | None = None
+    approval: Answer | None = None
+    refusal: Answer | None = None
     manual: ManualRequest | None = None
+    silences: tuple[Silence, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
     signal: str | None = None
 
     def after(self, decision: "Decision") -> "History":
@@ -86,6 +102,7 @@ class History:
             runs=decision.runs,
             fault_open=decision.fault_open,
             fault_quiet_since=decision.fault_quiet_since,
+            proposal=decision.proposal,
         )
 
 
@@ -96,7 +113,7 @@ class Decision:
     `action` is hold, watch or retrain. `states` holds each segment's state, `runs` what the next `History.runs` is.
     `triggers` are the segments that ask for a retraining (where it is granted: those with labels enough), and
     `change_started` is the earliest start of their strongest windows: None if unknown. `policy` is the digest of the
-    policy, `baseline` the fingerprint of the baseline.
+    policy, `baseline` the fingerprint of the baseline. `proposal`: what asks, for a person to agree to or refuse.
     """
 
     model: str
@@ -112,3 +129,4 @@ class Decision:
     baseline: str
     fault_open: bool
     fault_quiet_since: datetime | None
+    proposal: Proposal | None = None

@@ -3,10 +3,13 @@
 PoliciesError
 ├── PolicyInvalid       a policy file that cannot be taken, with every problem and its place
 ├── ReadingsMismatch    readings of another model than the policy's
+├── SegmentUnknown      a segment that the readings do not have
 └── HoldoutUnusable     rows on which champion and challenger cannot be compared
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 
 class PoliciesError(Exception):
@@ -47,6 +50,16 @@ class ReadingsMismatch(PoliciesError):
         super().__init__(f"the policy is for model {expected!r}, the readings are of {seen!r}: pair them by model")
         self.expected = expected
         self.seen = seen
+
+
+class SegmentUnknown(PoliciesError):
+    """A segment that the readings do not have; `near` are those with a similar name."""
+
+    def __init__(self, segment: str, known: Sequence[str]) -> None:
+        self.segment = segment
+        self.near = tuple(get_close_matches(segment, known, n=3, cutoff=0.5))
+        meant = f"did you mean {' or '.join(self.near)}?" if self.near else f"there are: {', '.join(known[:20])}"
+        super().__init__(f"there is no segment {segment[:200]!r}; {meant}")
 
 
 class HoldoutUnusable(PoliciesError):

@@ -1,9 +1,10 @@
 """Champion against challenger on the same unseen rows, for each segment: may the challenger be released?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from monitors.readings import FloatArray
 from policies.bars import BoolArray
 from policies.decision import Reason
 from policies.errors import HoldoutUnusable
-from policies.kinds import format_span
-from policies.policy import Gate
+from policies.file.kinds import format_span
+from policies.file.policy import Gate
 
 ENOUGH_LN = math.log(20)
 # Stakes as shares of the largest safe one; the mixture needs no guess of how large the drop is. Of nine cases (drops
@@ -64,6 +65,7 @@ def judge(
     segments: Sequence[str] = (),
     members: BoolArray | None = None,
     *,
+    own: Mapping[str, Gate] = MappingProxyType({}),
     kind: str = "classification",
     failed_cases: int = 0,
     latency_p95: timedelta | None = None,
@@ -72,6 +74,7 @@ def judge(
 
     `champion` and `challenger` (N): for classification 1 where right and 0 where wrong, for regression absolute
     errors. `members` (S x N) says which rows belong to each of the S `segments`; `all` is always judged, first.
+    `own` are the gates of segments that differ: their drop allowed, and the labels they need.
     `failed_cases` of the policy's must_pass file and the challenger's measured `latency_p95` are judged along.
     Raises HoldoutUnusable for no rows, other shapes, NaN, infinities, or values that the kind does not have.
 
@@ -82,10 +85,13 @@ def judge(
     """
     names = ("all", *(name for name in segments if name != "all"))
     masks = _check_rows(champion, challenger, segments, members, kind)
-    found = tuple(_judge_segment(gate, name, champion[masks[name]], challenger[masks[name]], kind) for name in names)
+    gates = {name: own.get(name, gate) for name in names}
+    found = tuple(
+        _judge_segment(gates[name], name, champion[masks[name]], challenger[masks[name]], kind) for name in names
+    )
     reasons = (
         _answer_gain(gate, found[0]),
-        *(_answer_segment(gate, segment) for segment in found),
+        *(_answer_segment(gates[segment.name], segment) for segment in found),
         _answer_cases(failed_cases),
         _answer_latency(gate, latency_p95),
     )

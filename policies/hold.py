@@ -14,8 +14,9 @@ from monitors.readings import FAULT_KINDS, Readings
 from policies.answers import answer_rows
 from policies.assessment import Assessment
 from policies.decision import History, Reason
-from policies.kinds import format_span
-from policies.policy import Policy
+from policies.file.kinds import format_span
+from policies.file.policy import Policy
+from policies.proposals import Proposal, agrees, refuses
 
 QUIET_SLICES = 5  # closed slices without a fault before its rows are out of the short windows
 TWIN_LABELS = 200
@@ -100,12 +101,17 @@ def budget_spent(moment: Moment) -> Reason:
 
 
 def frozen(moment: Moment) -> Reason:
-    """A period in which the policy retrains nothing, or another system's signal that asks for one."""
+    """A period in which nothing is retrained, by the policy or by a person; or a signal that asks for one."""
     if moment.history.signal:
         return Reason("frozen", True, None, None, None, None, f"frozen by a signal: {moment.history.signal}")
-    now = [period for period in moment.policy.retrain.freeze if period.covers(moment.now)]
-    text = f"the policy is frozen until {now[0].end.isoformat()}" if now else "no freeze is on"
-    return Reason("frozen", bool(now), None, None, None, None, text)
+    ordered = [(each.period, f"frozen by {each.who}", f": {each.why}") for each in moment.history.freezes]
+    written = [(period, "the policy is frozen", "") for period in moment.policy.retrain.freeze]
+    now = [each for each in (*ordered, *written) if each[0].covers(moment.now)]
+    if not now:
+        return Reason("frozen", False, None, None, None, None, "no freeze is on")
+    period, said, why = max(now, key=lambda each: each[0].end)
+    left = (period.end - moment.now).total_seconds()
+    return Reason("frozen", True, None, None, left, 0.0, f"{said} until {period.end.isoformat()}{why}")
 
 
 def no_expected_gain(moment: Moment) -> Reason:
@@ -137,22 +143,22 @@ HOLDS: tuple[Callable[[Moment], Reason], ...] = (
 )
 
 
-def awaiting_approval(moment: Moment, *, proposed: bool) -> Reason:
+def awaiting_approval(moment: Moment, proposal: Proposal | None, *, proposed: bool) -> Reason:
     """A person has to agree, or has refused; counts only where everything else is in favour (`proposed`)."""
-    refused = moment.history.rejected_until
-    if proposed and refused is not None and moment.now < refused:
-        left = (refused - moment.now).total_seconds()
-        text = f"a person refused this retraining until {refused.isoformat()}"
+    history, now = moment.history, moment.now
+    no, yes = history.refusal, history.approval
+    if proposed and no is not None and refuses(no, proposal, now):
+        left = (no.until - now).total_seconds()
+        text = f"{no.who} refused this retraining until {no.until.isoformat()}: {no.why}"
         return Reason("awaiting_approval", True, None, None, left, 0.0, text)
     if moment.policy.retrain.approval == "automatic":
         return Reason("awaiting_approval", False, None, None, None, None, "the policy needs no approval")
-    waits = proposed and not moment.history.approved
-    text = "the policy asks for an approval"
-    if moment.history.approved:
-        text += ", which was given"
-    elif not proposed:
-        text += "; there is nothing to approve now"
-    return Reason("awaiting_approval", waits, None, None, None, None, text)
+    if yes is not None and agrees(yes, proposal, now):
+        left = (yes.until - now).total_seconds()
+        text = f"the policy asks for an approval, which {yes.who} gave: {yes.why}"
+        return Reason("awaiting_approval", False, None, None, left, 0.0, text)
+    text = "the policy asks for an approval" + ("" if proposed else "; there is nothing to approve now")
+    return Reason("awaiting_approval", proposed, None, None, None, None, text)
 
 
 def waive(reason: Reason) -> Reason:

@@ -5,8 +5,8 @@ import numpy as np
 from policies.assessment import Assessment, assess
 from policies.bars import BoolArray
 from policies.decision import Reason
+from policies.file.policy import Silence
 from policies.hold import Moment
-from policies.policy import Silence
 from policies.states import name_states
 
 
@@ -23,11 +23,11 @@ def answer_silences(moment: Moment) -> list[Reason]:
 
 def name_heard_states(moment: Moment) -> dict[str, str]:
     """The states of all segments; one that is ok only because it is silenced is `watch`: never a silent ok."""
-    policy, readings, runs = moment.policy, moment.readings, moment.history.runs
-    states = name_states(policy, readings, moment.assessment, runs)
+    readings, runs = moment.readings, moment.history.runs
+    states = name_states(readings, moment.assessment, runs)
     if not _active(moment):
         return states
-    loud = name_states(policy, readings, _unsilenced(moment), runs)
+    loud = name_states(readings, _unsilenced(moment), runs)
     return {name: "watch" if state == "ok" and loud[name] != "ok" else state for name, state in states.items()}
 
 

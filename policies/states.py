@@ -8,7 +8,6 @@ import numpy as np
 from monitors.readings import Readings
 from policies.assessment import Assessment
 from policies.bars import BoolArray, e_bh, ln_threshold
-from policies.policy import Policy
 
 __all__ = ["LEANING_LN", "STATES", "e_bh", "ln_threshold", "name_states"]
 
@@ -17,9 +16,7 @@ STATES = ("ok", "watch", "drifting", "insufficient", "blind", "fault")
 LEANING_LN = math.log(20)
 
 
-def name_states(
-    policy: Policy, readings: Readings, assessment: Assessment, runs: Mapping[str, int] | None = None
-) -> dict[str, str]:
+def name_states(readings: Readings, assessment: Assessment, runs: Mapping[str, int] | None = None) -> dict[str, str]:
     """The state of each segment, in the order of the readings; the first of these that holds.
 
     - blind: no row in the longest window.
@@ -36,8 +33,8 @@ def name_states(
     rules = {
         "blind": assessment.blind,
         "fault": assessment.quality.fault,
-        "drifting": (lost & _often("performance", readings, policy, runs))
-        | (drifted & _often("drift", readings, policy, runs) & ~assessment.insufficient),
+        "drifting": (lost & _often("performance", readings, assessment, runs))
+        | (drifted & _often("drift", readings, assessment, runs) & ~assessment.insufficient),
         "insufficient": assessment.insufficient & ~losing,
         "watch": losing | drifted | drift.evident | leaning | assessment.quality.quiet,
     }
@@ -45,6 +42,8 @@ def name_states(
     return dict(zip(readings.segments, names.tolist(), strict=True))
 
 
-def _often(condition: str, readings: Readings, policy: Policy, runs: Mapping[str, int] | None) -> BoolArray:
-    before = [policy.persist if runs is None else runs.get(f"{condition}:{name}", 0) for name in readings.segments]
-    return np.array(before) + 1 >= policy.persist
+def _often(condition: str, readings: Readings, assessment: Assessment, runs: Mapping[str, int] | None) -> BoolArray:
+    if runs is None:
+        return np.ones(len(readings.segments), bool)
+    before = [runs.get(f"{condition}:{name}", 0) for name in readings.segments]
+    return np.asarray(np.array(before) + 1 >= assessment.limits.persist)

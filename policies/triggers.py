@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
 from monitors.readings import FloatArray, IntArray, Readings, TimeArray
 from policies.assessment import Assessment
-from policies.bars import BoolArray, ln_threshold
-from policies.policy import DriftTrigger, PerformanceTrigger, Policy, Trigger
+from policies.bars import BoolArray, twin_bar
+from policies.file.policy import DriftTrigger, PerformanceTrigger, Policy, Trigger
+from policies.limits import Limits
 from policies.states import LEANING_LN
 
 LEAST_LABELS = 100  # what a model of one small segment needs at the least
@@ -20,6 +22,7 @@ class Case:
 
     `size` against `limit`, `evidence_ln` against `bar`; `over` and `evident` are where they are reached, `exceeded`
     where both are and nothing forbids, `leaning` where a person should look. `run` counts this evaluation in a row.
+    `run` evaluations in a row have to be `persist`, `labelled` rows have to be `needed`, each segment its own.
     `measures` says what the size is, `columns` names the column it was seen in, `started` its window's start.
     At least `breadth` segments have to persist. `estimated_drop` is there where the trigger asks for it.
     """
@@ -37,7 +40,7 @@ class Case:
     exceeded: BoolArray
     leaning: BoolArray
     run: IntArray
-    persist: int
+    persist: IntArray
     labelled: IntArray
     needed: IntArray
     started: TimeArray
@@ -73,17 +76,17 @@ def count_runs(name: str, exceeded: BoolArray, segments: tuple[str, ...], runs: 
     return np.where(exceeded, np.array(before, np.int64) + 1, 0)
 
 
-def needed_labels(policy: Policy, readings: Readings) -> IntArray:
+def needed_labels(policy: Policy, readings: Readings, limits: Limits) -> IntArray:
     """Rows with a label that a retraining needs after the change, for each segment.
 
     For `all` what the policy requires; for a smaller segment its share of it, as its rows come in proportion, but no
-    less than 100 (or than the policy's own figure, if that is smaller).
+    less than 100 (or than the policy's own figure, if that is smaller). A segment's own figure is taken as it is.
     """
     required = policy.retrain.requires.labelled_rows
     part = readings.baseline_rows / max(1, int(readings.baseline_rows[0]))
     scaled = np.minimum(required, np.maximum(LEAST_LABELS, np.ceil(required * part)))
     scaled[0] = required
-    return np.asarray(scaled, np.int64)
+    return np.where(limits.is_own, limits.labelled_rows, scaled.astype(np.int64))
 
 
 def drift_name(trigger: DriftTrigger) -> str:
@@ -101,7 +104,7 @@ def _performance_case(policy: Policy, readings: Readings, assessment: Assessment
         measures=(f"drop of {performance.metric}",) * len(exceeded),
         columns=(None,) * len(exceeded),
         size=performance.drop,
-        limit=np.full(len(exceeded), policy.performance.max_drop),
+        limit=assessment.limits.drop,
         over=check.over,
         evidence_ln=performance.evidence_ln,
         bar=check.bar,
@@ -109,9 +112,9 @@ def _performance_case(policy: Policy, readings: Readings, assessment: Assessment
         exceeded=exceeded,
         leaning=check.evident | (check.over & (performance.evidence_ln >= LEANING_LN)),
         run=count_runs("performance", exceeded, readings.segments, runs),
-        persist=policy.persist,
+        persist=assessment.limits.persist,
         labelled=performance.labelled_since_change,
-        needed=needed_labels(policy, readings),
+        needed=needed_labels(policy, readings, assessment.limits),
         started=performance.window_start,
     )
 
@@ -124,7 +127,7 @@ def _drift_case(
     exceeded = (np.count_nonzero(check.drifting, axis=1) >= trigger.drift.columns) & rows_suffice
     drop = readings.performance.estimated_drop if trigger.also else None
     if drop is not None:
-        exceeded = exceeded & (drop >= policy.performance.max_drop)
+        exceeded = exceeded & (drop >= assessment.limits.drop)
     lead = _leading_columns(drift.evidence_ln, assessment)
     led = np.arange(len(lead)), lead
     leaning = (check.over & (drift.evidence_ln >= LEANING_LN)).any(axis=1)
@@ -134,7 +137,7 @@ def _drift_case(
         measures=tuple(f"{drift.statistics[column]} of {drift.columns[column]}" for column in lead),
         columns=tuple(drift.columns[column] for column in lead),
         size=check.size[led],
-        limit=check.limits[lead],
+        limit=assessment.limits.size[led],
         over=np.count_nonzero(check.over, axis=1) >= trigger.drift.columns,
         evidence_ln=drift.segment_evidence_ln,
         bar=check.bar,
@@ -142,9 +145,9 @@ def _drift_case(
         exceeded=exceeded,
         leaning=(check.evident | leaning) & rows_suffice,
         run=count_runs(name, exceeded, readings.segments, runs),
-        persist=policy.persist,
+        persist=assessment.limits.persist,
         labelled=readings.performance.labelled_since_change,
-        needed=needed_labels(policy, readings),
+        needed=needed_labels(policy, readings, assessment.limits),
         started=drift.window_start[led],
         breadth=trigger.drift.segments,
         estimated_drop=drop,
@@ -152,10 +155,10 @@ def _drift_case(
 
 
 def _twin_case(policy: Policy, readings: Readings, assessment: Assessment, runs: Mapping[str, int]) -> Case:
-    """The twin is one test of the whole model: only `all` has values, and it needs no point of change."""
+    """The twin is one test of the whole model: only `all` has values."""
     twin = readings.twin
     lead = float(twin.wins - twin.losses) if twin else np.nan
-    evidence, bar = twin.evidence_ln if twin else np.nan, ln_threshold(policy, 1)
+    evidence, bar = twin.evidence_ln if twin else np.nan, twin_bar(policy, twin)
     over, evident = lead > 0, evidence >= bar
     heard = not (assessment.silent[0] or assessment.blind[0])
     exceeded = np.array([over and evident and heard])
@@ -173,11 +176,15 @@ def _twin_case(policy: Policy, readings: Readings, assessment: Assessment, runs:
         exceeded=exceeded,
         leaning=np.array([evident and heard]),
         run=count_runs("twin", exceeded, readings.segments[:1], runs),
-        persist=policy.persist,
+        persist=assessment.limits.persist[:1],
         labelled=np.array([twin.labelled if twin else 0]),
-        needed=np.array([policy.retrain.requires.labelled_rows]),
-        started=np.array(["NaT"], dtype="datetime64[s]"),
+        needed=assessment.limits.labelled_rows[:1],
+        started=np.array([_seconds(twin.began if twin else None)], "datetime64[s]"),
     )
+
+
+def _seconds(at: datetime | None) -> np.datetime64:
+    return np.datetime64("NaT") if at is None else np.datetime64(int(at.timestamp()), "s")
 
 
 def _leading_columns(evidence_ln: FloatArray, assessment: Assessment) -> IntArray:

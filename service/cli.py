@@ -141,21 +141,57 @@ def _add_columns(parser: argparse.ArgumentParser) -> None:
 def _add_policy(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     policy = verbs.add_parser("policy", help="policy files")
     policy.set_defaults(module="policy")
-    what = policy.add_subparsers(dest="what", metavar="check|explain|schema", required=True)
+    what = policy.add_subparsers(dest="what", metavar="check|explain|backtest|schema", required=True)
     check = what.add_parser("check", help="exit 1 with file:line:column of everything that is wrong")
     check.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    check.add_argument("--full", action="store_true", help="print the whole policy, defaults included")
+    check.add_argument("--full", action="store_true", help="print the whole policy, and where each value came from")
+    check.add_argument(
+        "--defaults", type=Path, metavar="FILE", help="what the files inherit; otherwise the defaults.yaml beside each"
+    )
     explain = what.add_parser("explain", help="why it would or would not retrain now, condition by condition")
+    explain.set_defaults(module="explain")
     explain.add_argument("model")
-    explain.add_argument("--segment")
+    explain.add_argument("--segment", help="only this one; otherwise those nearest to a retraining")
+    explain.add_argument("--policy", metavar="SHADOW", help="a shadow policy instead of the one in force")
     _add_url(explain)
-    what.add_parser("schema", help="JSON Schema for editors")
+    schema = what.add_parser("schema", help="JSON Schema for editors")
+    schema.add_argument("--defaults", action="store_true", help="that of a defaults.yaml instead")
+    _add_backtest(what)
+    profiles = verbs.add_parser("profiles", help="what was counted of a model")
+    export = profiles.add_subparsers(dest="what", metavar="export", required=True).add_parser(
+        "export", help="a model's past as a file, for `policy backtest --profiles`"
+    )
+    export.set_defaults(module="profiles")
+    export.add_argument("model")
+    export.add_argument("file", type=Path, metavar="FILE")
+    export.add_argument("--since", default="30d", help="how far back, like 30d, or a time; 30d by default")
+    url = os.environ.get("TIDEGATE_URL", "http://127.0.0.1:8321")
+    export.add_argument("--url", default=url, help=f"address of the service ({url}); a key comes from TIDEGATE_KEY")
+
+
+def _add_backtest(what: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    backtest = what.add_parser(
+        "backtest",
+        help="what a policy would have done over stored profiles",
+        description="Exit codes: 0 done, 1 not a policy or nothing to look at, 3 what --fail-on-difference or "
+        "--most-retrainings forbids.",
+    )
+    backtest.set_defaults(module="backtest")
+    backtest.add_argument("file", type=Path, metavar="FILE")
+    backtest.add_argument("--against", type=Path, metavar="FILE", help="another policy; otherwise the one in force")
+    backtest.add_argument("--since", default="30d", help="how far back, like 30d, or a time; 30d by default")
+    backtest.add_argument("--profiles", type=Path, metavar="FILE", help="an exported past; no service is asked")
+    backtest.add_argument("--label-delay", metavar="SPAN", help="how late labels came; the policy's by default")
+    backtest.add_argument("--training", metavar="SPAN", help="how long a retraining takes; as they did by default")
+    backtest.add_argument("--picture", type=Path, metavar="SVG", help="draw it")
+    backtest.add_argument("--fail-on-difference", action="store_true", help="3 where the two would differ")
+    backtest.add_argument("--most-retrainings", type=int, metavar="N", help="3 where FILE would retrain more often")
+    _add_url(backtest)
 
 
 def _add_operations(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verbs_of_model = {
         "status": "states of all models, or the segments of one",
-        "decisions": "the ledger: what was decided, and why",
         "retrainings": "retrainings and what came of them",
     }
     for name, told in verbs_of_model.items():
@@ -163,17 +199,77 @@ def _add_operations(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]"
         verb.add_argument("model", nargs="?")
         verb.set_defaults(module="operate", verb=name)
         _add_url(verb)
-    for name, told in {"approve": "agree to a retraining", "reject": "refuse a retraining"}.items():
-        verb = verbs.add_parser(name, help=told)
-        verb.add_argument("id")
-        verb.set_defaults(module="operate", verb=name)
+    _add_decisions(verbs)
+    _add_url(_add_verb(verbs, "approvals", "operate", "what awaits a person's yes, and what it would start"))
+    answers = {
+        "approve": "agree to a retraining that was proposed",
+        "reject": "refuse a retraining that was proposed",
+        "cancel": "end a retraining that waits or runs",
+    }
+    for name, told in answers.items():
+        verb = _add_verb(verbs, name, "operate", told)
+        verb.add_argument("id", help="as `retrainings` shows it" if name == "cancel" else "as `approvals` shows it")
+        _add_term(verb, "how long the answer counts, like 12h; a day by default")
         _add_who(verb)
     for name, told in {"rollback": "go back to the version before", "retrain": "retrain now"}.items():
-        verb = verbs.add_parser(name, help=told)
+        verb = _add_verb(verbs, name, "operate", told)
         verb.add_argument("model")
-        verb.set_defaults(module="operate", verb=name)
+        if name == "retrain":
+            _add_term(verb, "how long the wish waits for what speaks against it; a week by default")
         _add_who(verb)
+    _add_orders(verbs)
+    shadows = verbs.add_parser("shadows", help="what shadow policies would have done, beside the policy in force")
+    shadows.set_defaults(module="shadows")
+    shadows.add_argument("model")
+    shadows.add_argument("--days", type=int, default=30, help="how far back; 30 by default")
+    _add_url(shadows)
+    notices = verbs.add_parser("notices", help="what was sent to whom of what happened, or a test of it")
+    notices.set_defaults(module="notices")
+    notices.add_argument("model", nargs="?")
+    notices.add_argument("--test", action="store_true", help="send a test notice now; 1 where one was not taken")
+    _add_url(notices)
     _add_aside(verbs)
+
+
+def _add_orders(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    for kind, told in {"silence": "hide a part of a model for a while", "freeze": "retrain nothing for now"}.items():
+        give = _add_verb(verbs, kind, "orders", told)
+        give.add_argument("model")
+        if kind == "silence":
+            give.add_argument("--segment", help="a segment, or a pattern like intent=*")
+            give.add_argument("--column", help="a column, or a pattern like debug_*")
+        else:
+            give.add_argument("--from", dest="begin", metavar="TIME", help="when it begins; now by default")
+        _add_term(give, "how long, like 12h or 2d")
+        _add_who(give)
+        end = _add_verb(verbs, f"un{kind}", "orders", f"end a {kind} early")
+        end.add_argument("model")
+        end.add_argument("id", help=f"as `{kind}s` shows it")
+        _add_who(end)
+    listed = {"silences": "silences of a model", "freezes": "freezes of a model", "acts": "what people did to a model"}
+    for name, told in listed.items():
+        verb = _add_verb(verbs, name, "orders", told)
+        verb.add_argument("model")
+        _add_url(verb)
+
+
+def _add_verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, module: str, told: str
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=told)
+    verb.set_defaults(module=module, verb=name)
+    return verb
+
+
+def _add_decisions(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    decisions = verbs.add_parser("decisions", help="the ledger: what was decided, and why; that nobody has changed it")
+    decisions.set_defaults(module="decisions")
+    # No verbs of their own, for `decisions MODEL` lists.
+    decisions.add_argument("what", nargs="?", metavar="list|verify|export", help="what to do; to list is meant")
+    decisions.add_argument("model", nargs="?", metavar="MODEL")
+    decisions.add_argument("--head", default="", metavar="HASH", help="verify: a head that was noted earlier")
+    decisions.add_argument("--file", type=Path, help="verify: entries that were exported; no service is asked")
+    _add_url(decisions)
 
 
 def _add_aside(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -186,6 +282,12 @@ def _add_aside(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         verb = what.add_parser(name, help=text)
         verb.add_argument("id", help="as `list` shows it")
         (_add_who if name == "discard" else _add_url)(verb)
+
+
+def _add_term(parser: argparse.ArgumentParser, told: str) -> None:
+    term = parser.add_mutually_exclusive_group()
+    term.add_argument("--for", dest="span", metavar="SPAN", help=told)
+    term.add_argument("--until", metavar="TIME", help="the same as a date or time in UTC")
 
 
 def _add_who(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from service.intake.folding.worker import Worker
 from service.intake.joining.joiner import Joiner
 from service.intake.log.ingest import Ingest
 from service.intake.log.log import Log
-from service.ledger import Ledger
+from service.ledger.ledger import Ledger
 from service.policy_files import PolicyFolder
 from service.settings import Settings
 from service.storage.embedded import Embedded

@@ -10,11 +10,13 @@ from time import perf_counter
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from service.deciding.loop import Loop
 from service.errors import ServiceError, StaleOwner
 from service.forgetting import forget_copies
 from service.house import House
 from service.intake.archive.compaction import Compaction
-from service.loop import Loop
+from service.notices.announcing import announce
+from service.notices.delivery import Delivery
 from service.storage.ownership import Ownership
 from service.training.launchers import Stopping
 from service.web.snapshot import NO_EVALUATIONS, Durations
@@ -23,6 +25,7 @@ _log = logging.getLogger(__name__)
 RELOAD_SECONDS = 2.0
 RETRAINING_LOOK_SECONDS = 2.0
 TIDY_SECONDS = 60.0
+DELIVERY_SECONDS = 2.0
 _STEPS_A_TIDY = 20
 
 
@@ -38,6 +41,8 @@ class Jobs:
         self._scheduled: dict[str, timedelta] = {}
         self._lock = Lock()
         self._is_stopping = False
+        self._delivery = Delivery(house, goes_on=lambda: self.is_leader and not self._is_stopping)
+        self._problems: dict[str, str] = {}
         self._compaction = Compaction(
             house.store,
             settings.partitions,
@@ -68,6 +73,7 @@ class Jobs:
             self._guarded(self._lead)()
             self._every("lead", self._lead, self._house.settings.lease.total_seconds() / 3)
             self._every("tidy", self._tidy, TIDY_SECONDS)
+            self._every("notices", self._deliver, DELIVERY_SECONDS)
 
     def stop(self) -> None:
         """End: nothing new starts, and what runs is waited for; leadership is given up."""
@@ -85,6 +91,7 @@ class Jobs:
                 self._house.ledger.add_model(model)
         if self._loop is not None:
             self._reschedule()
+            self._tell_problems()
 
     def _reschedule(self) -> None:
         states = self._house.policies.states()
@@ -123,13 +130,27 @@ class Jobs:
             _log.info("%s: %s (%s)", model, turn.decision.action, turn.decision.id)
         if turn.rollback:
             _log.warning("%s: rolled back to %s: %s", model, turn.rollback.version, turn.rollback.reason)
+        announce(self._house, model)
 
     def _retrain(self, model: str) -> None:
         if self._loop is None or not self.is_leader:
             return
         done = self._loop.finish(model)
         if done is not None:
+            announce(self._house, model)
             _log.info("%s: retraining %s %s: %s", model, done.id, done.state, done.note)
+
+    def _tell_problems(self) -> None:
+        """Whoever edited a policy badly hears of it now, and not at the next evaluation."""
+        problems = {model: state.problem for model, state in self._house.policies.states().items()}
+        for model, problem in problems.items():
+            if self.is_leader and problem != self._problems.get(model, ""):
+                announce(self._house, model)
+                self._problems[model] = problem
+
+    def _deliver(self) -> None:
+        if self.is_leader:
+            self._delivery.step()
 
     def _tidy(self) -> None:
         """Put small files of the archive together and take old ones away, a part at a time: a stop is not held up."""

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from monitors.readings import FAULT_KINDS, LabelShift, Readings
-from policies.policy import Policy
+from policies.file.policy import Policy
+from policies.limits import limits_of
 from service.intake.folding.noted import Noted
 from service.intake.folding.schema import KINDS, UNMEASURED
 
@@ -35,7 +36,7 @@ def segments_view(policy: Policy, readings: Readings, states: dict[str, str]) ->
 
 
 def _columns(policy: Policy, readings: Readings, segment: int) -> list[dict[str, Any]]:
-    drift = readings.drift
+    drift, limits = readings.drift, limits_of(policy, readings.segments, readings.drift.columns)
     order = np.argsort(-np.nan_to_num(drift.evidence_ln[segment], nan=-np.inf), kind="stable")[:COLUMNS_SHOWN]
     return [
         {
@@ -43,14 +44,14 @@ def _columns(policy: Policy, readings: Readings, segment: int) -> list[dict[str,
             "statistic": drift.statistics[c],
             "size": number(drift.size[segment, c]),
             "uncorrected": number(drift.uncorrected[segment, c]),
-            "threshold": policy.drift_rule(drift.columns[c]).threshold,
+            "threshold": float(limits.size[segment, c]),
             "rows": number(drift.rows[segment, c]),
             "borrowed": number(drift.borrowed[segment, c]),
             "evidence_ln": number(drift.evidence_ln[segment, c]),
             "window_start": moment(drift.window_start[segment, c]),
         }
         for c in order.tolist()
-        if not policy.drift_rule(drift.columns[c]).ignore
+        if not limits.ignored[segment, c]
     ]
 
 

@@ -39,16 +39,29 @@ class Busy(Refused):
 class Remote:
     """`url` of the service and the access key (TIDEGATE_KEY), where it asks for one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._url = url.rstrip("/")
+        self._timeout_seconds = timeout_seconds
 
-    def get(self, *path: str) -> Any:  # noqa: ANN401  whatever JSON the route gives
-        """The answer of GET /v1/<path>."""
-        return self._ask("GET", path, None)
+    def get(self, *path: str, **query: str | int) -> Any:  # noqa: ANN401  whatever JSON the route gives
+        """The answer of GET /v1/<path> with a query."""
+        return json.loads(self._read("GET", path, None, query=query))
+
+    def get_bytes(self, *path: str, **query: str) -> bytes:
+        """The body of GET /v1/<path> with a query, byte for byte."""
+        return self._read("GET", path, None, query=query)
+
+    def get_lines(self, *path: str, **query: int) -> list[bytes]:
+        """The lines of GET /v1/<path> with a query, byte for byte."""
+        return self._read("GET", path, None, query=query).split(b"\n")[:-1]
 
     def post(self, *path: str, **body: str) -> Any:  # noqa: ANN401  same
         """The answer of POST /v1/<path> with a JSON object."""
         return self._ask("POST", path, json.dumps(body).encode())
+
+    def delete(self, *path: str, **query: str) -> Any:  # noqa: ANN401  same
+        """The answer of DELETE /v1/<path> with a query."""
+        return json.loads(self._read("DELETE", path, None, query=query))
 
     def post_lines(self, *path: str, body: bytes, key: str) -> Any:  # noqa: ANN401  same
         """The answer of POST with a row a line; sent again under its key while the service asks to wait.
@@ -70,7 +83,18 @@ class Remote:
     def _ask(
         self, method: str, path: tuple[str, ...], body: bytes | None, more: Mapping[str, str] | None = None
     ) -> Any:  # noqa: ANN401  same
+        return json.loads(self._read(method, path, body, more))
+
+    def _read(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        body: bytes | None,
+        more: Mapping[str, str] | None = None,
+        query: Mapping[str, str | int] | None = None,
+    ) -> bytes:
         url = "/".join([self._url, "v1", *(urllib.parse.quote(part, safe="") for part in path)])
+        url += f"?{urllib.parse.urlencode(query)}" if query else ""
         if not url.startswith(("http://", "https://")):
             raise ServiceUnreachable(f"{self._url} is no address of a service: it begins with http:// or https://")
         headers = {"Content-Type": "application/json", **(more or {})}
@@ -78,8 +102,9 @@ class Remote:
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310  http only, checked above
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310  same
-                return json.loads(answer.read())
+            with urllib.request.urlopen(request, timeout=self._timeout_seconds) as answer:  # noqa: S310  same
+                found: bytes = answer.read()
+                return found
         except urllib.error.HTTPError as error:
             raise _refused(error) from error
         except (urllib.error.URLError, OSError) as error:

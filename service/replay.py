@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from policies.policy import Policy
+from policies.file.policy import Policy
+from service.deciding.loop import Loop
 from service.errors import ServiceError
 from service.house import House, joiner_of, worker_of
 from service.intake.bodies.wire import Batch
-from service.loop import Loop
-from service.records import DecisionRecord, Request, Retraining
+from service.ledger.records import DecisionRecord, Request, Retraining
 from service.training.comparing import outcomes
 from service.training.first_model import train_first
 from service.training.registry import Registry

@@ -20,11 +20,12 @@ from pyarrow import parquet
 
 from monitors.baseline.baselines import Baseline
 from policies.decision import TRIGGER_CODES
+from policies.file.policy import Policy
 from policies.gate import Verdict
-from policies.policy import Policy
 from service.errors import ArchiveAway, ServiceError
 from service.house import House
-from service.records import DecisionRecord, Release, Retraining, Watch
+from service.ledger.records import DecisionRecord, Release, Retraining, Watch
+from service.orders.cancelling import RetrainingCancelled, forget, heed
 from service.training.checkpoints import Checkpoint
 from service.training.comparing import compare, masks_of, outcomes, with_predictions
 from service.training.curate import Curated, curate
@@ -33,7 +34,7 @@ from service.training.models import Model
 from service.training.readiness import failed_cases, latency_p95
 from service.training.references import baseline_of, keep_baseline, read_reference
 from service.training.registry import Registry
-from service.training.train_files import Job, Outcome, prepare
+from service.training.train_files import Job, Outcome, prepare, prepare_again
 
 _log = logging.getLogger(__name__)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -76,8 +77,13 @@ def name_of(decision: DecisionRecord) -> str:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a training gave: the challenger, what it makes of the unseen rows, and the rows for its baseline."""
+    """What a training gave: the challenger, what it makes of the unseen rows, and the rows for its baseline.
 
+    `everything` are the rows of the challenger's candidate when nothing is held back.
+    """
+
+    job: Job
+    everything: pa.Table
     challenger: Model
     outcome: Outcome
     unseen: pa.Table
@@ -93,7 +99,8 @@ class Retrainer:
         self._launch = launch
 
     def run(self, policy: Policy, retraining: Retraining) -> Retraining:
-        """The finished retraining. What goes wrong ends it as failed, with the reason in its note.
+        """The finished retraining. What goes wrong ends it as failed, and a person's word as cancelled, with the reason
+        in its note; once the champion has moved it is too late to cancel.
 
         Raises:
             ArchiveAway: rows or models cannot be read or written now; it is begun again.
@@ -103,27 +110,37 @@ class Retrainer:
         except ArchiveAway:
             raise
         except ServiceError as error:
-            _log.warning("retraining %s of %s failed: %s", retraining.id, retraining.model, error)
+            state = "cancelled" if isinstance(error, RetrainingCancelled) else "failed"
+            _log.warning("retraining %s of %s %s: %s", retraining.id, retraining.model, state, error)
             known = self._house.ledger.retraining(retraining.model, retraining.id) or retraining
-            return self._finish(known, "failed", str(error))
+            return self._finish(known, state, str(error))
 
     def _run(self, policy: Policy, retraining: Retraining) -> Retraining:
         ledger, model = self._house.ledger, retraining.model
         baseline = ledger.baseline(model, retraining.champion)
         if ledger.champion(model) != retraining.champion or baseline is None:
             return self._finish(retraining, "cancelled", "another version became the champion meanwhile")
+        self._heed(retraining)
         if policy.retrain.trainer.kind != "builtin":
             kind = policy.retrain.trainer.kind
             return self._finish(retraining, "failed", f"trainers of kind {kind} are not launched yet; use builtin")
         curated = self._curate(policy, retraining)
+        self._heed(retraining)
         retraining = self._save(retraining, state="training", manifest=dict(curated.manifest), checkpoints=())
         trial, retraining = self._train(policy, retraining, curated, baseline)
+        self._heed(retraining)
         retraining = self._save(retraining, state="judging", labelled_rows=trial.outcome.training_rows)
         verdict = self._judge(policy, retraining, trial, baseline)
         retraining = self._save(retraining, verdict=msgspec.to_builtins(verdict))
         ledger.count(model, f"verdicts:{'pass' if verdict.passed else 'fail'}")
         if not verdict.passed:
             return self._finish(retraining, "refused", "; ".join(r.text for r in verdict.reasons if r.met))
+        folder = self._train_again(retraining, trial)
+        retraining = self._save(retraining, labelled_rows=trial.everything.num_rows)
+        self._heed(retraining)
+        failed = self._failed_cases(policy, read_model(folder / "model"))
+        if failed:
+            return self._finish(retraining, "refused", f"with all rows taught, {failed} cases that must pass do not")
         return self._release(policy, retraining, trial)
 
     def _curate(self, policy: Policy, retraining: Retraining) -> Curated:
@@ -166,6 +183,7 @@ class Retrainer:
         def note(checkpoint: Checkpoint) -> None:
             noted.append(checkpoint)
             self._save(retraining, checkpoints=tuple(c.to_dict() for c in noted))
+            self._heed(retraining)
 
         outcome = self._launch(folder, note)
         challenger = read_model(folder / "model")
@@ -177,7 +195,15 @@ class Retrainer:
         )
         learnt = with_predictions(learnt, honest, version)
         rows = pa.concat_tables([learnt, unseen], promote_options="permissive")
-        return Trial(challenger, outcome, unseen, describe_now(rows, retraining.change_started)), retraining
+        described = describe_now(rows, _when_rows_changed(retraining))
+        return Trial(job, curated.whole[outcome.candidate], challenger, outcome, unseen, described), retraining
+
+    def _train_again(self, retraining: Retraining, trial: Trial) -> Path:
+        """What passed, with the rows that judged it: they are the newest, and held back they help nobody any more."""
+        folder = self._house.settings.data_dir / "retrainings" / retraining.id / "released"
+        prepare_again(folder, trial.job, trial.outcome.candidate, trial.everything, trial.outcome.checkpoint)
+        self._launch(folder, lambda _: None)
+        return folder
 
     def _judge(self, policy: Policy, retraining: Retraining, trial: Trial, baseline: Baseline) -> Verdict:
         """On rows that neither has learnt from: the champion as it served them, or as it would have."""
@@ -190,9 +216,13 @@ class Retrainer:
             policy,
             *answers,
             masks_of(baseline, served),
-            failed_cases(trial.challenger, self._house.settings.policies / gate.must_pass) if gate.must_pass else 0,
+            self._failed_cases(policy, trial.challenger),
             latency_p95(trial.challenger, holdout) if gate.latency_p95 else None,
         )
+
+    def _failed_cases(self, policy: Policy, model: Model) -> int:
+        cases = policy.gate.must_pass
+        return failed_cases(model, self._house.settings.policies / cases) if cases else 0
 
     def _champion_predictions(self, retraining: Retraining, holdout: pa.Table) -> pa.ChunkedArray:
         ends = pc.min_max(holdout.column("timestamp")).as_py()
@@ -212,7 +242,7 @@ class Retrainer:
 
     def _release(self, policy: Policy, retraining: Retraining, trial: Trial) -> Retraining:
         house, model, version = self._house, retraining.model, retraining.version
-        folder = house.settings.data_dir / "retrainings" / retraining.id / "model"
+        folder = house.settings.data_dir / "retrainings" / retraining.id / "released" / "model"
         self._registry.adopt(folder, name=model, version=version)
         rows = trial.baseline_rows
         most = house.settings.max_segments
@@ -225,13 +255,23 @@ class Retrainer:
         house.ledger.save_watch(model, watch)
         return self._finish(retraining, "released", f"version {version} replaced {retraining.champion}")
 
+    def _heed(self, retraining: Retraining) -> None:
+        heed(self._house.ledger, retraining.model, retraining.id)
+
     def _finish(self, retraining: Retraining, state: str, note: str) -> Retraining:
-        return self._save(retraining, state=state, note=note, finished_at=self._house.clock())
+        finished = self._save(retraining, state=state, note=note, finished_at=self._house.clock())
+        forget(self._house.ledger, retraining.model, retraining.id)
+        return finished
 
     def _save(self, retraining: Retraining, **changes: Any) -> Retraining:  # noqa: ANN401  fields of the record
         retraining = replace(retraining, **changes)
         self._house.ledger.save_retraining(retraining)
         return retraining
+
+
+def _when_rows_changed(retraining: Retraining) -> datetime | None:
+    """A fresh twin that wins says that newer rows teach better; rows as they are now may be much like those before."""
+    return None if set(retraining.reasons) <= {"twin_better", "manual"} else retraining.change_started
 
 
 def next_version(house: House, model: str) -> str:

@@ -4,33 +4,37 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
 import uvicorn
 
+from service.deciding.loop import Loop
 from service.errors import BadSetting, ServiceError
 from service.house import House, joiner_of, open_house, worker_of
 from service.intake.log.tide import Tide
 from service.jobs import Jobs
-from service.loop import Loop
+from service.orders.cancelling import heed
 from service.settings import Settings
 from service.storage.cautions import cautions
+from service.training.checkpoints import Checkpoint
 from service.training.launchers import launch_child
 from service.training.registry import Registry
+from service.training.train_files import Outcome, read_job
 from service.web.api import create_app
 from service.web.auth import has_keys, is_loopback, take_keys
 
 _log = logging.getLogger(__name__)
 GRACE_SECONDS = 2
 """How long open requests may take to end after SIGTERM; the whole stop stays within five seconds."""
-_REST_SECONDS = 0.5
-# After so many rows there are more; fewer are left to gather, for a small batch costs nearly as much as a large one.
-_MANY_ROWS = 10_000
-_AWAY_SECONDS = 1.0
+_REST_SECONDS = 1.0
+# Rows are left to gather, for a small batch costs nearly as much as a large one; but a turn that moved this part of
+# what the log may hold is followed by the next at once.
+_LARGE_PART = 10
 
 
 class OpenToAll(ServiceError):
@@ -104,7 +108,7 @@ def _deciding(house: House, stop: Event) -> Iterator[Jobs]:
     loop = None
     if house.settings.role in {"all", "scheduler"}:
         registry = Registry(house.settings.data_dir, house.files)
-        loop = Loop(house, registry, lambda folder, note: launch_child(folder, note, stop))
+        loop = Loop(house, registry, partial(_launch, house, stop))
     jobs = Jobs(house, loop)
     jobs.start()
     try:
@@ -114,6 +118,12 @@ def _deciding(house: House, stop: Event) -> Iterator[Jobs]:
         if loop is not None:
             loop.reports.close()
         jobs.stop()
+
+
+def _launch(house: House, stop: Event, folder: Path, note: Callable[[Checkpoint], None]) -> Outcome:
+    """A child process that ends where the service does, or where a person cancels the retraining."""
+    model = read_job(folder).model
+    return launch_child(folder, note, stop, lambda: heed(house.ledger, model, folder.name))
 
 
 @contextmanager
@@ -135,18 +145,18 @@ def _fold_until(house: House, stop: Event) -> None:
     worker, joiner = worker_of(house), joiner_of(house)
     tide, pause = Tide(house.log), 0.0
     while not stop.wait(pause):
+        pause = _REST_SECONDS
         try:
-            if pause == _REST_SECONDS and tide.is_still():
+            if tide.is_still():
                 continue
             worker.acquire()
             moved = worker.step() + joiner.step(house.clock())
-            pause = 0.0 if moved >= _MANY_ROWS else _REST_SECONDS
+            if moved >= house.settings.backlog_rows // _LARGE_PART:
+                pause = 0.0
         except ServiceError as error:
             _log.warning("folding waits: %s", error)
-            pause = _AWAY_SECONDS
         except Exception:  # noqa: BLE001  one bad batch must not end the folding; it is logged whole
             _log.exception("folding failed; trying again")
-            pause = _AWAY_SECONDS
     for each in (joiner, worker):
         try:
             each.release()

@@ -1,14 +1,18 @@
 """What the operator chose: read once at start from TIDEGATE_* and flags, frozen, passed down."""
 
+import base64
+import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from service.errors import BadSetting
 from service.storage.addresses import address_of
 
+_SECRETS = frozenset({"notice_url", "notice_secret", "slack_url"})
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -62,6 +66,8 @@ class Settings:
     max_classes: int = 64
     #: Most segments of one cut that a baseline tells apart; the rows of others are counted together, as `other`.
     max_segments: int = 50
+    #: Most shadow policies of one model that are evaluated, the first by name.
+    max_shadows: int = 3
     #: Longest name of a feature, tag or class, in characters.
     max_name_characters: int = 128
     #: Longest prediction id in bytes of UTF-8.
@@ -86,7 +92,7 @@ class Settings:
     label_horizon: timedelta = timedelta(days=30)
     #: Labels whose prediction only the archive knows are looked up together, this often.
     label_lookup: timedelta = timedelta(minutes=1)
-    #: An archive file is written when this many rows are ready in a partition ...
+    #: An archive file is written when this many rows are ready in a partition, with all that wait, to 50,000 ...
     archive_rows: int = 5_000
     #: ... or when the oldest of them is this old.
     archive_age: timedelta = timedelta(hours=1)
@@ -101,6 +107,14 @@ class Settings:
     keep_profiles: timedelta = timedelta(days=365)
     #: A worker that shows no life for this long loses its partitions to another.
     lease: timedelta = timedelta(seconds=10)
+    #: Address that notices are posted to as CloudEvents; empty: none are.
+    notice_url: str = field(default="", repr=False)
+    #: Secret that signs them by Standard Webhooks, `whsec_` and base64; empty: they are not signed.
+    notice_secret: str = field(default="", repr=False)
+    #: Incoming webhook of Slack, or what speaks like it, that notices are posted to as text; empty: none are.
+    slack_url: str = field(default="", repr=False)
+    #: Address of the console as people reach it, for the links in notices; empty: notices have no links.
+    public_url: str = ""
 
     @classmethod
     def read(cls, environment: Mapping[str, str], **flags: str | None) -> "Settings":
@@ -120,7 +134,7 @@ class Settings:
                 chosen[name] = parse(text.strip())
             except ValueError as error:
                 shown = variable if flag is None else f"--{name.replace('_', '-')}"
-                raise BadSetting(shown, text, str(error)) from error
+                raise BadSetting(shown, "…" if name in _SECRETS else text, str(error)) from error
         if flags:
             unknown = next(iter(flags))
             raise BadSetting(f"--{unknown}", str(flags[unknown]), "there is no such setting")
@@ -194,6 +208,23 @@ def _place(text: str) -> str:
     return text.rstrip("/")
 
 
+def _http(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc):
+        raise ValueError("an address like https://host/path is needed, without a user in it")
+    return text
+
+
+def _secret(text: str) -> str:
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        key = b""
+    if text and not (text.startswith("whsec_") and 24 <= len(key) <= 64):
+        raise ValueError("`whsec_` and 24 to 64 bytes in base64 are needed: echo whsec_$(openssl rand -base64 32)")
+    return text
+
+
 def _host(text: str) -> str:
     if not text or any(sign.isspace() for sign in text):
         raise ValueError("a host name or address is needed")
@@ -216,6 +247,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "max_columns": _whole(1, 10_000),
     "max_classes": _whole(0, 1_000),
     "max_segments": _whole(1, 10_000),
+    "max_shadows": _whole(0, 20),
     "max_name_characters": _whole(8, 1_024),
     "max_id_bytes": _whole(16, 4_096),
     "max_text_bytes": _whole(64, 16 << 20),
@@ -236,6 +268,10 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "keep_profiles": _duration,
     "lease": _duration,
     "keys_file": str,
+    "notice_url": _http,
+    "notice_secret": _secret,
+    "slack_url": _http,
+    "public_url": lambda text: _http(text).rstrip("/"),
 }
 
 SETTING_NAMES = tuple(field.name for field in fields(Settings))

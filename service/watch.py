@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from monitors.baseline.baselines import Baseline
+from policies.file.policy import Policy
 from policies.gate import ENOUGH_LN, Verdict
-from policies.policy import Policy
 from service.house import House
-from service.records import Release, Watch
+from service.ledger.records import Regression, Release, Watch
+from service.notices.regressions import keep_regression
 from service.training.comparing import compare, masks_of, outcomes
 from service.training.registry import Registry
 from service.training.training_errors import TrainingError
@@ -48,9 +49,12 @@ def watch_release(house: House, registry: Registry, policy: Policy) -> Release |
 
 def _regress(house: House, policy: Policy, watch: Watch, reason: str) -> Release | None:
     _log.warning("version %s of %s is %s", watch.version, policy.model, reason)
+    is_manual = policy.watch.rollback != "automatic"
+    if is_manual:
+        keep_regression(house.store, Regression(policy.model, watch.version, watch.previous, house.clock(), reason))
     house.ledger.save_watch(policy.model, None)
     house.ledger.count(policy.model, "post_release_regressions")
-    if policy.watch.rollback != "automatic":
+    if is_manual:
         return None
     release = Release(policy.model, watch.previous, watch.version, house.clock(), "rollback", reason)
     house.ledger.move_champion(release)

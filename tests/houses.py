@@ -19,11 +19,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from streams import START, predictions
 
 from monitors.baseline.baselines import Baseline
-from service.cycle import Cycle
+from service.deciding.cycle import Cycle
 from service.house import House, joiner_of, open_house, worker_of
 from service.intake import counts
 from service.intake.bodies.wire import Batch
-from service.records import Release
+from service.ledger.records import Release
 from service.settings import Settings
 from service.storage.embedded import Embedded
 from service.storage.store import Store

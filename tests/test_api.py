@@ -27,10 +27,10 @@ from houses import with_group as grouped
 from pyarrow import parquet
 from streams import START, predictions
 
-from service import evidence
+from service.evidence import reports as evidence
 from service.house import House
 from service.intake import counts
-from service.records import DecisionRecord, Evaluation, Release, Retraining
+from service.ledger.records import DecisionRecord, Evaluation, Release, Retraining
 from service.storage.embedded import Embedded
 from service.web.api import create_app
 
@@ -430,19 +430,6 @@ def test_a_form_of_another_page_cannot_wish(client):
     problem_of(answer, 415, "wrong-type")
 
 
-@pytest.mark.parametrize("verb", ["approve", "reject"])
-def test_what_awaits_approval_can_be_answered_and_nothing_else(house, client, verb):
-    problem_of(client.post(f"/v1/retrainings/d-1/{verb}", json=WISH), 404, "unknown")
-    house.ledger.open_retraining(retraining())
-    told = problem_of(client.post(f"/v1/retrainings/r-1/{verb}", json=WISH), 409, "not-possible")
-    assert "started already and is training" in told["detail"]
-    record = keep_decision(house, "watch", ({"code": "awaiting_approval", "met": False, "text": "no"},))
-    problem_of(client.post(f"/v1/retrainings/{record.id}/{verb}", json=WISH), 409, "not-possible")
-    keep_decision(house, "watch", ({"code": "awaiting_approval", "met": True, "text": "yes"},))
-    assert client.post(f"/v1/retrainings/{record.id}/{verb}", json=WISH).status_code == 202
-    assert house.ledger.request("shop", verb).who == "ann"
-
-
 def test_a_rollback_goes_back_version_by_version_and_not_beyond_the_first(house, client):
     problem_of(client.post("/v1/models/shop/rollback", json=WISH), 409, "not-possible")
     for version in ("1", "2", "3"):
@@ -560,6 +547,19 @@ def test_a_policy_text_is_checked_with_line_and_column(client, kind):
     broken = client.post(address, content=b"model: shop\n  x: \xff", headers=headers).json()
     assert (broken["valid"], broken["problems"][0]["line"], broken["problems"][0]["column"]) == (False, 2, 6)
     problem_of(client.post(address, json={}), 415, "wrong-type")
+
+
+def test_a_policy_text_is_checked_over_the_defaults_of_the_folder(house, client):
+    (house.policies.folder / "defaults.yaml").write_text("# ours\nperformance: {metric: mae}\n")
+    (house.policies.folder / "shop-strict.yaml").write_text(POLICY + "shadow: true\nperformance: {metric: accuracy}\n")
+    house.policies.reload()
+    listed = client.get("/v1/policies").json()
+    assert listed["inherits"] == "defaults.yaml"
+    assert [shadow["file"] for shadow in listed["shadows"]] == ["shop-strict.yaml"]
+    assert "defaults.yaml:2:23: performance.metric" in listed["policies"][0]["problem"]
+    text = "model: shop\ntask: {kind: classification}\n"
+    told = client.post("/v1/policies/check", content=text, headers={"Content-Type": "text/yaml"}).json()
+    assert [(p["file"], p["line"], p["column"]) for p in told["problems"]] == [("defaults.yaml", 2, 23)]
 
 
 # the whole

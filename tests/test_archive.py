@@ -15,7 +15,7 @@ from service.storage import keys
 from service.storage.files import Files
 
 BEGIN, END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-SMALL = Roll(rows=100)
+SMALL = Roll(rows=100, most_rows=100)
 
 
 @pytest.fixture
@@ -115,6 +115,14 @@ def test_nothing_is_archived_before_the_label_join_has_passed_it(store, place):
     intake.joiner.step(intake.now)
     step(intake)
     assert len(files(intake)) == 1
+
+
+def test_all_rows_that_wait_come_into_one_file_as_far_as_it_may_grow(store, place):
+    intake = Intake(store, place, partitions=1, roll=Roll(rows=100, most_rows=250))
+    for number in range(4):
+        intake.post(batch(100, seed=number), f"key{number}")
+    settle(intake)
+    assert sorted(metadata(place, path).num_rows for path in files(intake)) == [100, 300]
 
 
 def test_a_short_tail_is_archived_when_it_is_old(store, place):

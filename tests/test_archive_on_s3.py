@@ -10,7 +10,7 @@ from streams import predictions
 from test_archive import *  # noqa: F403  its tests run here again, with this file's `place`
 from test_archive import BEGIN, END, SMALL, files, settle
 
-from service.cycle import Cycle
+from service.deciding.cycle import Cycle
 from service.errors import ArchiveAway, Backlogged
 from service.intake.archive import archive
 from service.intake.archive.archive import Archive

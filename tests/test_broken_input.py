@@ -16,9 +16,9 @@ from monitors.counting.profiles import fold
 from monitors.errors import BadColumn, BaselineMismatch, EmptyBaseline
 from monitors.readings import FAULT_KINDS, Readings
 from policies.assessment import assess
-from policies.parse import parse
+from policies.file.parse import parse
 from policies.states import STATES, name_states
-from service.cycle import Cycle
+from service.deciding.cycle import Cycle
 from service.readings_view import schema_view
 from service.storage.embedded import Embedded
 
@@ -44,7 +44,7 @@ def read(table: pa.Table, baseline: Baseline = BASELINE) -> Readings:
     profiles, labelled = (f(baseline.layout, table, 3600) for f in (fold, fold_labelled))
     at = datetime.fromtimestamp(AFTER + ROWS * 60, tz=UTC)
     readings = Comparison.to(baseline).read(profiles, labelled, QUESTION, at)
-    states = name_states(POLICY, readings, assess(POLICY, readings, at))
+    states = name_states(readings, assess(POLICY, readings, at))
     assert set(states.values()) <= set(STATES)
     return readings
 
@@ -170,7 +170,7 @@ def test_a_baseline_and_a_window_of_a_few_rows_are_read(rows):
     for table in (CURRENT, CURRENT.slice(0, rows)):
         readings = read(table, baseline)
         assert np.isnan(readings.drift.size).all()
-        states = name_states(POLICY, readings, assess(POLICY, readings, readings.at))
+        states = name_states(readings, assess(POLICY, readings, readings.at))
         assert states["all"] in {"insufficient", "fault"}
 
 

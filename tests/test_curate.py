@@ -64,18 +64,31 @@ def test_training_validation_and_holdout_follow_each_other_and_share_no_row(
     for candidate in found.candidates.values():
         assert ids(candidate) == sorted(ids(candidate))
         assert max(ids(candidate)) < min(ids(found.validation))
+    for name, whole in found.whole.items():
+        assert max(ids(whole)) == f"p{n - 1:05}"
+        assert whole.num_rows >= found.candidates[name].num_rows
 
 
 def test_the_candidates_are_the_rows_after_the_change_the_last_window_and_the_history() -> None:
     found = curated(labelled(6000), 5000, window_rows=1200)
     assert {name: table.num_rows for name, table in found.candidates.items()} == {
-        "after_change": 560,
+        "after_change": 490,
         "last_window": 1200,
         "history": 4800,
     }
     assert ids(found.candidates["after_change"])[0] == "p05000"
-    assert (found.validation.num_rows, found.holdout.num_rows) == (140, 300)
-    assert found.manifest["excluded"]["older_than_every_candidate"] == 6000 - 440 - 4800
+    assert (found.validation.num_rows, found.holdout.num_rows) == (210, 300)
+    assert found.manifest["excluded"]["older_than_every_candidate"] == 6000 - 510 - 4800
+
+
+def test_with_nothing_held_back_a_candidate_reaches_to_the_newest_row_and_a_window_keeps_its_length() -> None:
+    found = curated(labelled(6000), 5000, window_rows=1200)
+    assert {name: table.num_rows for name, table in found.whole.items()} == {
+        "after_change": 1000,
+        "last_window": 1200,
+        "history": 4800,
+    }
+    assert ids(found.whole["after_change"])[0] == "p05000"
 
 
 def test_a_candidate_with_the_same_rows_as_another_is_not_trained_twice() -> None:

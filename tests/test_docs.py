@@ -20,16 +20,16 @@ from ruamel.yaml import YAML
 from monitors.readings import FAULT_KINDS
 from monitors.statistics.formulas import STATISTICS
 from policies.decision import CODES, CONDITION_CODES, HOLD_CODES, TRIGGER_CODES
+from policies.file.measures import STATISTICS as POLICY_STATISTICS
+from policies.file.parse import parse
+from policies.file.policy import Gate
+from policies.file.schema import json_schema
 from policies.gate import judge
-from policies.measures import STATISTICS as POLICY_STATISTICS
-from policies.parse import parse
-from policies.policy import Gate
-from policies.schema import json_schema
 from policies.states import STATES
 from service.cli import _parser
 from service.intake.bodies.checks import REASONS
 from service.intake.joining.ends import ENDS
-from service.records import FINISHED
+from service.ledger.records import FINISHED
 from service.settings import SETTING_NAMES, Settings
 
 ROOT = Path(__file__).parent.parent
@@ -324,7 +324,7 @@ def reading(model: str) -> dict[str, Any]:
     return dict(httpx.get(f"{model}/segments/all").json())
 
 
-PARTS_OF_BENCHMARKS = {"machine", "traffic", "estimates_nannyml", "load", "sender", "bare"}
+PARTS_OF_BENCHMARKS = {"machine", "traffic", "estimates_nannyml", "load", "sender", "bare", "value_rules"}
 
 
 def test_every_benchmark_has_its_output_in_the_figures_and_a_line_in_their_index():

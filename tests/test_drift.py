@@ -13,7 +13,7 @@ from monitors.counting.windows import add_up
 from monitors.reading.drift import read_drift
 from monitors.readings import DriftReadings, FloatArray
 from monitors.statistics.evidence import distribution_evidence_ln
-from policies.parse import parse
+from policies.file.parse import parse
 from service.training.references import baseline_of as reference_baseline
 
 LAYOUT = layout_of(6, 6)

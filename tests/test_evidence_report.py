@@ -15,10 +15,11 @@ from streams import START
 from streams import predictions as shop_rows
 
 from monitors.reading.domain import ColumnPart, DomainReading
-from service import evidence, evidence_report, together
-from service.evidence_report import ROWS, NothingToShow, prepare, start
+from service.evidence import evidence_report, together
+from service.evidence import reports as evidence
+from service.evidence.evidence_report import ROWS, NothingToShow, prepare, start
 from service.house import House
-from service.records import DecisionRecord, Evaluation
+from service.ledger.records import DecisionRecord, Evaluation
 from service.storage.embedded import Embedded
 
 
@@ -59,7 +60,7 @@ def test_the_child_writes_a_report_that_names_the_column_that_moved(tmp_path: Pa
 
 
 def test_preparing_a_report_never_imports_evidently() -> None:
-    looks = "import sys, service.evidence_report; sys.exit('evidently' in sys.modules)"
+    looks = "import sys, service.evidence.evidence_report; sys.exit('evidently' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", looks], check=False).returncode == 0
 
 

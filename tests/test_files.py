@@ -10,9 +10,9 @@ from fsspec.registry import _registry
 from houses import NOON, POLICY, give_baseline
 from test_registry import ROWS, saved
 
-from service import evidence
 from service.errors import ArchiveAway, BadSetting
-from service.evidence import report_of
+from service.evidence import reports as evidence
+from service.evidence.reports import report_of
 from service.house import House, open_house
 from service.settings import Settings
 from service.storage.copies import Copies

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from policies.errors import HoldoutUnusable
+from policies.file.policy import Gate
 from policies.gate import ENOUGH_LN, judge, worse_evidence_ln
-from policies.policy import Gate
 
 GATE = Gate()
 

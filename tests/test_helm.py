@@ -274,6 +274,16 @@ def test_pods_with_an_archive_on_object_storage_share_no_volume() -> None:
     assert settings.store.startswith("redis+sentinel://")
 
 
+def test_notices_go_where_a_secret_says_with_links_to_the_console() -> None:
+    given = environment(render(values_of("notices")))
+
+    keys = {"TIDEGATE_NOTICE_URL": "url", "TIDEGATE_NOTICE_SECRET": "secret", "TIDEGATE_SLACK_URL": "mattermost"}
+    for name, key in keys.items():
+        assert given[name] == {"secretKeyRef": {"name": "tidegate-notices", "key": key, "optional": True}}
+    assert given["TIDEGATE_PUBLIC_URL"] == "https://tidegate.awesomeshoes.example"
+    assert not {*keys, "TIDEGATE_PUBLIC_URL"} & set(environment(render()))
+
+
 def test_dashboards_are_the_files() -> None:
     held = render(values_of("monitoring"))["ConfigMap", "shoes-tidegate-dashboards"]
 
@@ -342,6 +352,8 @@ def test_placement_is_passed_on() -> None:
         {"service": {"port": 70000}},
         {"serviceMonitor": {"interval": "often"}},
         {"console": {"url": "tidegate.example"}},
+        {"notices": {"slackKey": ""}},
+        {"notices": {"url": "https://hooks.slack.example/secret"}},
         {"terminationGracePeriodSeconds": 1},
     ],
     ids=json.dumps,

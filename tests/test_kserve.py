@@ -26,7 +26,7 @@ from service.house import House
 from service.intake import counts
 from service.intake.log.log import Log
 from service.intake.log.posts import Part, post_of
-from service.records import Release
+from service.ledger.records import Release
 from service.storage.embedded import Embedded
 from service.storage.store import Store
 from service.web.auth import create_key

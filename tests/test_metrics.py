@@ -56,6 +56,7 @@ SHOES = ModelSnapshot(
     evidence_threshold_ln=16.1,
     decisions={"hold": 40, "retrain": 1},
     hold_reasons={"insufficient_labels": 12},
+    triggers={"confirmed": 3, "unfounded": 1},
     retrainings={"released": 1},
     retraining_running=True,
     retraining_durations=Durations.of(RETRAINING_BOUNDS, [42.0, 700.0]),
@@ -66,6 +67,7 @@ SHOES = ModelSnapshot(
     unmeasured=5,
     schema={"unknown": 12},
     signals=1,
+    shadow_decisions={("careful", "watch"): 3},
 )
 EVERYTHING = Snapshot(
     models=(SHOES,),

@@ -10,7 +10,7 @@ from streams import predictions
 from service.errors import Rejection, StoreAway
 from service.house import House
 from service.intake.bodies.wire import Batch
-from service.records import Evaluation, Release, Retraining
+from service.ledger.records import Evaluation, Release, Retraining
 from service.storage.embedded import Embedded
 from service.web import metrics, observe
 from service.web.snapshot import NO_EVALUATIONS, ModelSnapshot

@@ -8,9 +8,9 @@ import pytest
 from houses import HOSTILE, NOON, POLICY, client_of, evaluate, give_baseline, open_shop, with_group
 from streams import START, predictions
 
-from service import evidence
+from service.evidence import reports as evidence
 from service.house import House
-from service.records import DecisionRecord, Evaluation, Release, Retraining, Watch
+from service.ledger.records import DecisionRecord, Evaluation, Release, Retraining, Watch
 from service.storage.embedded import Embedded
 from service.web.pages import STATE_SIGNS
 from service.web.snapshot import SEGMENT_STATES

@@ -27,8 +27,8 @@ from monitors.reading.label_shift import label_shift
 from monitors.reading.performance import read_performance
 from monitors.readings import PerformanceReadings
 from monitors.statistics.loss_evidence import loss_evidence_ln
-from policies.measures import PERFORMANCE_METRICS
-from policies.parse import parse
+from policies.file.measures import PERFORMANCE_METRICS
+from policies.file.parse import parse
 from service.readings_view import segments_view
 
 STREAMS = Path(os.environ.get("TIDEGATE_STREAMS", Path(__file__).parents[2] / "shared" / "data"))

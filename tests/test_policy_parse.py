@@ -10,13 +10,14 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from policies.errors import PolicyInvalid
-from policies.kinds import Leaf
-from policies.parse import digest, dump, parse
-from policies.policy import (
+from policies.file.kinds import Leaf
+from policies.file.parse import digest, dump, parse
+from policies.file.policy import (
     Canary,
     ColumnDrift,
     DriftTrigger,
     KubernetesTrainer,
+    Override,
     Performance,
     Period,
     Policy,
@@ -24,9 +25,9 @@ from policies.policy import (
     Task,
     WebhookTrainer,
 )
-from policies.retraining import PERIOD
-from policies.schema import json_schema
-from policies.shapes import Part, Several, Shorthand, Table, Variants, keys_of
+from policies.file.retraining import PERIOD
+from policies.file.schema import json_schema
+from policies.file.shapes import OrNothing, Part, Several, Shorthand, Table, Variants, keys_of
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "policies" / "examples").glob("*.yaml"))
 HEAD = "model: shop\ntask: {kind: classification}\n"  # bad edits below begin in line 3
@@ -309,6 +310,10 @@ SPECIAL = {
     ("Performance", "estimate"): st.just(True),
     ("KubernetesTrainer", "image"): words,
     ("KubernetesTrainer", "template"): st.none(),
+    ("Policy", "overrides"): st.deferred(
+        lambda: st.lists(values_of(Part(Override)), max_size=2, unique_by=lambda each: each.segment).map(tuple)
+    ),
+    ("Override", "segment"): st.sampled_from(["all", "*", "retu*"]),
     ("Silence", "segment"): words,
     ("WebhookTrainer", "url"): st.just("https://pipeline.example/run"),
     ("WebhookTrainer", "secret_env"): st.just("SECRET"),
@@ -316,10 +321,12 @@ SPECIAL = {
 }
 
 
-def values_of(shape):
+def values_of(shape):  # noqa: PLR0911  one return a shape
     """Every value that a shape of the policy file can have."""
     if isinstance(shape, Part):
         return st.builds(shape.of, **{f.name: field_values(shape.of, f) for f in keys_of(shape.of).values()})
+    if isinstance(shape, OrNothing):
+        return st.none() | values_of(shape.of)
     if isinstance(shape, Several):
         return st.lists(values_of(shape.of), min_size=shape.at_least, max_size=3).map(tuple)
     if isinstance(shape, Table):

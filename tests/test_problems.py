@@ -6,7 +6,7 @@ from houses import ROW, client_of, open_shop
 from starlette.requests import Request
 
 from policies.errors import PolicyInvalid
-from policies.parse import parse
+from policies.file.parse import parse
 from service import errors
 from service.storage.embedded import Embedded
 from service.web import auth, problems

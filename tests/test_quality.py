@@ -15,7 +15,7 @@ from monitors.counting.profiles import fold
 from monitors.reading.quality import faulty_slices
 from monitors.readings import FAULT_KINDS, Readings
 from policies.assessment import assess
-from policies.parse import parse
+from policies.file.parse import parse
 from policies.states import name_states
 
 QUESTION = Question({}, "psi", "accuracy")
@@ -199,7 +199,7 @@ def test_a_vanished_segment_says_since_when_and_is_blind_once_no_window_holds_it
     said = f"segment group=b vanished: about 30 % of the baseline's rows, none since {since:%Y-%m-%d %H:%M} UTC"
     early, late = read(table.slice(0, 3000)), read(table)
     assert early.findings == late.findings == (said,)
-    assert name_states(POLICY, late, assess(POLICY, late, late.at))["group=b"] == "blind"
+    assert name_states(late, assess(POLICY, late, late.at))["group=b"] == "blind"
 
 
 def test_a_parent_that_vanished_speaks_for_its_children():

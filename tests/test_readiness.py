@@ -4,8 +4,8 @@ import pyarrow as pa
 import pytest
 from streams import predictions
 
-from policies.parse import parse
-from policies.without_effect import without_effect
+from policies.file.parse import parse
+from policies.file.without_effect import without_effect
 from service.training.readiness import BadCases, failed_cases, latency_p95
 from service.training.trainers import refit
 

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 from streams import START
 
-from policies.parse import parse
+from policies.file.parse import parse
 from service.house import open_house
 from service.intake.archive.tables import Roles, as_batch
 from service.replay import BadReplay, FileClock, Options, Replay

@@ -13,17 +13,18 @@ import pytest
 from pyarrow import parquet
 from test_replay import POLICY, rows
 
-from policies.parse import parse
+from policies.file.parse import parse
+from service.deciding.loop import Loop
 from service.house import House, joiner_of, open_house, worker_of
 from service.intake.archive.tables import Roles, as_batch
 from service.intake.bodies.wire import Batch
 from service.intake.log.ingest import hash_body
-from service.loop import Loop
-from service.records import DecisionRecord, Release, Watch
+from service.ledger.records import DecisionRecord, Release, Watch
 from service.replay import FileClock
 from service.retrain import Launch, open_retraining
 from service.settings import Durability, Settings
 from service.training.comparing import with_predictions
+from service.training.curate import digest_ids
 from service.training.first_model import train_first
 from service.training.launchers import Stopping, launch_child, launch_here
 from service.training.references import baseline_of, keep_baseline
@@ -248,6 +249,18 @@ def test_a_trainer_that_cannot_be_launched_fails_and_trains_nothing(tmp_path):
         done = shop.loop().finish("flip")
         assert (done.state, done.version) == ("failed", "")
         assert "builtin" in done.note
+
+
+def test_what_is_released_has_learnt_from_the_rows_that_judged_it_too(tmp_path):
+    with open_shop(tmp_path, rows(3000, flips_at=1500)) as shop:
+        shop.serve(1000, 3000)
+        open_retraining(shop.house, shop.decision(change_at=1500))
+        done = shop.loop().finish("flip")
+        judged = done.manifest["parts"]["holdout"]["rows"]
+        assert (done.state, done.labelled_rows, judged) == ("released", 1500, 450)
+        assert done.verdict["segments"][0]["n"] == judged
+        learnt = shop.registry.manifest("flip", "2").rows_digest
+        assert learnt == digest_ids(shop.world.slice(1500))
 
 
 def test_cases_that_must_pass_refuse_a_challenger_that_fails_them(tmp_path):

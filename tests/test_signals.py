@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from service.conventions.alertmanager import read_signals
 from service.conventions.signals import MOST, Signal, Signals
 from service.conventions.unusable import Unusable
-from service.cycle import Cycle
+from service.deciding.cycle import Cycle
 from service.house import House
-from service.records import Request
+from service.ledger.records import Request
 from service.storage.embedded import Embedded
 from service.storage.store import Store
 from service.web.api import create_app

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.training.curate import Curated, curate
+from service.training.curate import Curated, curate, digest_ids
 from service.training.model_files import read_model
 from service.training.registry import Registry
-from service.training.train_files import Job, prepare, read_outcome
+from service.training.train_files import Job, prepare, prepare_again, read_job, read_outcome
 from service.training.train_job import run, start
 from service.training.training_errors import TrainingCancelled, TrainingData, TrainingFailed
 
@@ -61,6 +61,18 @@ def test_the_candidate_that_knows_the_new_world_is_chosen(tmp_path: Path) -> Non
     assert set(outcome.candidates) == set(found.candidates)
     predicted = read_model(tmp_path / "model").predict(found.holdout)
     assert np.mean(predicted["prediction"].to_numpy() == found.holdout["label"].to_numpy()) > 0.97
+
+
+def test_a_training_that_passed_is_repeated_with_the_rows_that_judged_it(tmp_path: Path) -> None:
+    found = prepared(tmp_path)
+    first = run(tmp_path)
+    again = tmp_path / "again"
+    prepare_again(again, read_job(tmp_path), first.candidate, found.whole[first.candidate], first.checkpoint)
+    for second in (run(again), read_outcome(again)):
+        assert second.candidate == first.candidate
+        assert second.training_rows == first.training_rows + found.holdout.num_rows
+        assert read_model(again / "model").step == first.checkpoint.step
+        assert second.manifest.rows_digest == digest_ids(found.whole[first.candidate])
 
 
 def test_the_child_process_does_the_same_as_the_call(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ OUTPUTS_WEIGH = 0.25
 """Of a segment's evidence: predictions and scores come first, whatever the number of inputs."""
 MOST_TOLD = 0.6
 """Part of the strongest window's evidence (in nats) that a shorter one must have to show the size."""
+UNSURPRISING = 1.5
+"""Of what chance and wobble make of counts, in the mean: up to so much more is no evidence worth a long look."""
 _CELLS_AT_ONCE = 50_000
 
 
@@ -53,7 +55,13 @@ class _Windows:
 
 
 def read_drift(
-    baseline: Baseline, prepared: Sequence[Reference], windows: Windows, statistics: Mapping[str, str], default: str
+    baseline: Baseline,
+    prepared: Sequence[Reference],
+    windows: Windows,
+    statistics: Mapping[str, str],
+    default: str,
+    *,
+    is_rough: bool = False,
 ) -> DriftReadings:
     """Size and evidence for S segments x C columns.
 
@@ -63,6 +71,7 @@ def read_drift(
         windows: over the profiles of closed slices.
         statistics: column → statistic, where it is not the default one.
         default: a name of `STATISTICS`; ordered ones are read as TVD on categories.
+        is_rough: an e-value near 1 may be taken for 1, which takes half the time.
     """
     layout = baseline.layout
     segments, columns = len(layout.segments), len(layout.columns)
@@ -76,9 +85,12 @@ def read_drift(
             part = slice(begin, begin + at_once)
             place = np.ix_(np.arange(segments)[part], group.columns)
             some, seen = group.part(part), _windows(baseline, group.part(part), windows, part)
-            found = _evidence(some, seen)
+            found = _evidence(some, seen, is_rough=is_rough)
             readable = _readable(found, seen.rows)
-            mean = mean_of(np.where(readable, found, 0.0), 0)
+            # A window that is not read tells nothing: its e-value is 1.
+            told = np.zeros((len(windows.lengths), *found.shape[1:]))
+            told[: len(found)] = np.where(readable, found, 0.0)
+            mean = mean_of(told, 0)
             evidence[place] = np.where(readable.any(axis=0), mean, np.nan)
             strongest[place], pick = _strongest_and_telling(found, seen.rows)
             rows[place] = _picked(seen.rows, pick)
@@ -107,6 +119,8 @@ def statistic_of(layout: Layout, column: int, statistics: Mapping[str, str], def
 
 def _windows(baseline: Baseline, group: Reference, windows: Windows, segments: slice) -> _Windows:
     counts = group.counts(windows.counts[:, segments])
+    looked_at = _looked_at(total(counts))
+    counts, windows = counts[:looked_at], windows.shortest(looked_at)
     shares, worth = group.expected(_rows_by_hour(group, windows, segments))
     wobble, learnt = baseline.wobble, rung_of(windows.lengths, baseline.rungs)
     return _Windows(
@@ -120,6 +134,12 @@ def _windows(baseline: Baseline, group: Reference, windows: Windows, segments: s
     )
 
 
+def _looked_at(rows: FloatArray) -> int:
+    """How many of the windows with `rows` [R, S, C] can be read: none beyond the first that is enough everywhere."""
+    enough = rows.min(axis=(1, 2)) >= ROWS_ENOUGH
+    return int(enough.argmax()) + 1 if enough.any() else len(rows)
+
+
 def _rows_by_hour(group: Reference, windows: Windows, segments: slice) -> FloatArray:
     """Rows [R, H, S, C] of the windows in each hour of the season; H = 0 without one."""
     hours = len(group.hour_rows)
@@ -131,7 +151,7 @@ def _rows_by_hour(group: Reference, windows: Windows, segments: slice) -> FloatA
     return np.cumsum(found, axis=0)
 
 
-def _evidence(group: Reference, seen: _Windows) -> FloatArray:
+def _evidence(group: Reference, seen: _Windows, *, is_rough: bool) -> FloatArray:
     """Evidence [R, S, C] of each window; NaN where the baseline is too thin."""
     rows = seen.rows
     moves = group.moves(seen.counts, rows[..., None] * seen.shares, group.scores)
@@ -139,17 +159,49 @@ def _evidence(group: Reference, seen: _Windows) -> FloatArray:
         seen.shares, group.scores[:, None], usual_moves(moves, rows, seen.score_extra), group.is_coarse
     )
     noise = ((seen.sampling - 1) + rows * seen.extra) / np.maximum(rows - 1, 1)
-    evidence = distribution_evidence_ln(
-        seen.counts, usual, stiffness(seen.worth, 0, noise), group.shares, group.loose_ln[:, None]
-    )
+    stiff = stiffness(seen.worth, 0, noise)
+    if is_rough:
+        evidence = _rough_distribution_ln(group, seen, usual, stiff)
+    else:
+        evidence = distribution_evidence_ln(seen.counts, usual, stiff, group.shares, group.loose_ln[:, None])
     if group.is_ordered:
         known = seen.sampling / np.maximum(rows, 1) + 1 / seen.worth
-        location = shift_evidence_ln(moves[0], known + seen.score_extra[0])
+        shifted = _rough_shift_ln if is_rough else shift_evidence_ln
+        location = shifted(moves[0], known + seen.score_extra[0])
         # How a shift of location moves the scale is only about right: half of it is left open.
-        scale = shift_evidence_ln(moves[1], known + seen.score_extra[1] + moves[0] ** 4 / 8)
+        scale = shifted(moves[1], known + seen.score_extra[1] + moves[0] ** 4 / 8)
         weights = np.where(group.is_coarse, *np.asarray([(1.0, 0.0, 0.0), ORDERED_WEIGHTS])[:, :, None, None, None])
         evidence = mean_of(np.stack([evidence, location, scale]), 0, weights)
     return np.where(group.rows >= FEWEST_BASELINE_ROWS, evidence, np.nan)
+
+
+def _rough_distribution_ln(group: Reference, seen: _Windows, usual: FloatArray, stiff: FloatArray) -> FloatArray:
+    """`distribution_evidence_ln` [R, S, C] where there may be any, 0 elsewhere.
+
+    As normal as counts are, evidence of z = X^2 / (1 + n / kappa) with B - 1 degrees of freedom is at most
+    (z - (B - 1) (1 + ln(z / (B - 1)))) / 2: under 0.5 up to `UNSURPRISING` times the degrees. Of X^2 and its likelihood
+    ratio the larger is taken, for an emptied bin counts half as much in the one, and a rare one filled in the other.
+    """
+    expected = np.maximum(seen.rows[..., None] * usual, 1e-9)
+    off = seen.counts - expected
+    ratio = 2 * (seen.counts * np.log(np.maximum(seen.counts, 1e-300) / expected)).sum(axis=-1)
+    surprise = np.maximum((off * off / expected).sum(axis=-1), ratio)
+    freedom = np.maximum(group.bins - 1, 1)
+    at = np.nonzero(surprise > UNSURPRISING * freedom * (1 + seen.rows / stiff))
+    cells = at[1:]
+    evidence = np.zeros(surprise.shape)
+    evidence[at] = distribution_evidence_ln(
+        seen.counts[at], usual[at], stiff[at], group.shares[cells], group.loose_ln[:, cells[0], cells[1]]
+    )
+    return evidence
+
+
+def _rough_shift_ln(distance: FloatArray, variance: FloatArray) -> FloatArray:
+    """`shift_evidence_ln` [R, S, C] beyond one standard deviation, 0 within: there it is at most 0.5."""
+    evidence = np.zeros(distance.shape)
+    at = np.nonzero(distance**2 > variance)
+    evidence[at] = shift_evidence_ln(distance[at], variance[at])
+    return evidence
 
 
 def _readable(evidence: FloatArray, rows: FloatArray) -> NDArray[np.bool_]:

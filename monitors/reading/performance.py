@@ -13,9 +13,9 @@ from monitors.counting.windows import Windows, rung_of
 from monitors.reading.attribution import attribute
 from monitors.reading.estimates import estimate, rows_of_now
 from monitors.reading.label_shift import read_label_shift
+from monitors.reading.rises import rose_ln
 from monitors.readings import FloatArray, IntArray, PerformanceReadings
-from monitors.statistics.evidence import mean_of, rise_evidence_ln, stiffness
-from monitors.statistics.loss_evidence import INFLATION, loss_evidence_ln
+from monitors.statistics.evidence import mean_of
 
 FEWEST_LABELS = 30
 FEWEST_SINCE_CHANGE = 50
@@ -38,9 +38,13 @@ class _Labelled:
 
     def until(self, last: IntArray) -> FloatArray:
         """Whole profiles [S, labelled_width] from the newest slice up to and with slice `last` [S] of each segment."""
-        total = np.zeros_like(self.slices[0])
-        for age, counts in enumerate(self.slices[: int(last.max()) + 1]):
-            total += counts * (age <= last)[:, None]
+        total, sum_of = np.zeros_like(self.slices[0]), np.zeros_like(self.slices[0])
+        begun = 0
+        for end in np.unique(last).tolist():
+            for counts in self.slices[begun : end + 1]:
+                sum_of += counts
+            total[last == end] = sum_of[last == end]
+            begun = end + 1
         return total
 
 
@@ -62,7 +66,9 @@ def read_performance(
         left_out: slices that are not the model's fault (broken feeds).
         since_release: the sum of all labelled profiles since release, where `labelled` holds only the newest.
     """
-    held = sum(labelled.values(), start=np.zeros_like(baseline.labelled))
+    held = np.zeros_like(baseline.labelled)
+    for counts in labelled.values():
+        held += counts
     older = baseline.labelled if since_release is None else baseline.labelled + since_release - held
     starts = sorted((s for s in labelled if s not in left_out), reverse=True)
     read = _unread(baseline, older, metric)
@@ -127,15 +133,9 @@ def _evidence(baseline: Baseline, read: _Labelled, loss: str) -> FloatArray:
     """One-sided evidence [S], over the ladder, that the newest labels are worse than all older ones."""
     lengths = np.asarray(ladder(len(read.starts)), dtype=np.int64)
     now, usual = (loss_sums(read.cells, totals[lengths - 1], loss) for totals in (read.window, read.older))
-    rows, before = now[0], usual[0]
-    readable = (rows >= FEWEST_LABELS) & (before >= FEWEST_LABELS)
+    readable = (now[0] >= FEWEST_LABELS) & (usual[0] >= FEWEST_LABELS)
     wobble = baseline.error_wobble[rung_of(lengths, baseline.rungs)]
-    if loss == "error":
-        share = (usual[1] + 0.5) / (before + 1)
-        kappa = stiffness(before, 1, (INFLATION - 1) / np.maximum(rows - 1, 1) + wobble)
-        evidence = rise_evidence_ln(now[1], rows, share, kappa)
-    else:
-        evidence = loss_evidence_ln(now, usual, wobble)
+    evidence = rose_ln(now, usual, wobble, loss)
     found = mean_of(np.where(readable, evidence, 0.0), 0)
     return np.where(readable.any(axis=0), found, np.nan)
 

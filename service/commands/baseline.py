@@ -11,7 +11,7 @@ from service.commands.replay import read_policy
 from service.errors import ServiceError
 from service.house import House, open_house
 from service.intake.archive.tables import BadFile, Roles, as_batch, read_table
-from service.records import Release
+from service.ledger.records import Release
 from service.training.references import baseline_of, keep_baseline
 
 

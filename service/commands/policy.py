@@ -1,68 +1,76 @@
-"""`tidegate policy`: check files, explain a model's decision, print the schema."""
+"""`tidegate policy check` and `schema`: whether files are policies, and what editors know of them."""
 
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 from policies.errors import PolicyInvalid
-from policies.parse import dump, parse
-from policies.schema import json_schema
-from policies.without_effect import without_effect
-from service.remote import Remote
+from policies.file.advice import advise
+from policies.file.inherit import read_defaults
+from policies.file.policy import KubernetesTrainer, Policy
+from policies.file.schema import defaults_schema, json_schema
+from policies.file.spelled import spell_out
+from service.policy_reading import is_defaults, read_settled
 
 
 def run(options: argparse.Namespace) -> int:
     """0 when every file is a policy, 1 when one is not."""
     if options.what == "schema":
-        sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+        schema = defaults_schema() if options.defaults else json_schema()
+        sys.stdout.write(json.dumps(schema, indent=2) + "\n")
         return 0
-    return _check(options) if options.what == "check" else _explain(options)
+    return 1 if _check(options) else 0
 
 
 def _check(options: argparse.Namespace) -> int:
-    bad = 0
+    """How many files cannot be taken. What is wrong with defaults is told once, however many inherit it."""
+    bad, told = 0, set[str]()
+    taken: dict[tuple[Path, str], Path] = {}
     for file in options.files:
         try:
-            policy = parse(file.read_text(encoding="utf-8"), str(file))
+            _check_file(file, options, taken)
         except PolicyInvalid as error:
-            sys.stderr.write(f"{error}\n")
+            lines = str(error).splitlines()
+            sys.stderr.write("".join(f"{line}\n" for line in lines if line not in told))
+            told |= set(lines)
             bad += 1
-            continue
         except (OSError, UnicodeDecodeError) as error:
             sys.stderr.write(f"{file}: cannot be read: {error}\n")
             bad += 1
-            continue
-        sys.stdout.write(f"{file}: a policy for {policy.model}\n")
-        for sentence in without_effect(policy):
-            sys.stdout.write(f"  note: {sentence}\n")
-        if options.full:
-            sys.stdout.write(json.dumps(dump(policy), indent=2) + "\n")
-    return 1 if bad else 0
+        except _Second as error:
+            sys.stderr.write(f"{error}\n")
+            bad += 1
+    return bad
 
 
-def _explain(options: argparse.Namespace) -> int:
-    remote = Remote(options.url)
-    found = remote.get("models", options.model)
-    if options.json:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
-        return 0
-    sys.stdout.write(f"{options.model}: {found.get('action') or 'not evaluated yet'}\n")
-    reasons = [r for r in found.get("reasons") or () if options.segment in {None, r["segment"]}]
-    for reason in reasons:
-        sys.stdout.write(f"  {'yes' if reason['met'] else 'no ':3} {reason['code']}: {reason['text']}\n")
-    if options.segment and not reasons:
-        return _tell_segment(remote, options)
-    return 0
+class _Second(Exception):
+    """A second file for a model in one folder."""
 
 
-def _tell_segment(remote: Remote, options: argparse.Namespace) -> int:
-    """A segment that is none of those nearest to a trigger: its state, and how near it is."""
-    segment = remote.get("models", options.model, "segments", options.segment)
-    sys.stdout.write(
-        f"  {options.segment} is {segment['state']} on {segment['rows']} rows; others are nearer to a trigger\n"
-    )
-    for column in segment["columns"][:5]:
-        if column["size"] is not None:
-            size = f"{column['statistic']} {column['size']:.3f} of {column['threshold']}"
-            sys.stdout.write(f"    {column['column']}: {size}, evidence {column['evidence_ln']:.1f}\n")
-    return 0
+def _check_file(file: Path, options: argparse.Namespace, taken: dict[tuple[Path, str], Path]) -> None:
+    if is_defaults(file):
+        read_defaults(file.read_text(encoding="utf-8"), str(file))
+        sys.stdout.write(f"{file}: defaults for the policies beside it\n")
+        return
+    settled = read_settled(file, options.defaults)
+    policy = settled.policy
+    first = file if policy.shadow else taken.setdefault((file.resolve().parent, policy.model), file)
+    if first != file:
+        raise _Second(f"{file}: model {policy.model} already has its policy in {first}; one file a model")
+    sys.stdout.write(f"{file}: a {'shadow ' if policy.shadow else ''}policy for {policy.model}\n")
+    for sentence in [*advise(policy, datetime.now(UTC)), *_absent(policy, file.parent)]:
+        sys.stdout.write(f"  note: {sentence}\n")
+    if options.full:
+        sys.stdout.write(spell_out(settled))
+
+
+def _absent(policy: Policy, folder: Path) -> Iterator[str]:
+    """Files that the policy names and that are not in its folder."""
+    trainer = policy.retrain.trainer
+    template = trainer.template if isinstance(trainer, KubernetesTrainer) else None
+    for key, name in (("gate.must_pass", policy.gate.must_pass), ("retrain.trainer.template", template)):
+        if name and not (folder / name).is_file():
+            yield f"{key}: there is no {name} in {folder}"

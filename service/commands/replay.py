@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,10 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from policies.errors import PolicyInvalid
-from policies.parse import parse
-from policies.policy import Policy
+from policies.file.parse import dump
+from policies.file.policy import Policy
 from service.house import open_house
 from service.intake.archive.tables import Roles, as_batch, read_table
+from service.policy_reading import read_settled
 from service.replay import Account, BadReplay, FileClock, Options, Replay
 from service.settings import Durability, Settings
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     clock, console = FileClock(), Console(stderr=True)
     with _folder(options.data_dir) as folder:
         (folder / "policies").mkdir(parents=True, exist_ok=True)
-        shutil.copy(options.policy, folder / "policies" / "policy.yaml")
+        (folder / "policies" / "policy.yaml").write_text(json.dumps(dump(policy), ensure_ascii=False), encoding="utf-8")
         # Nobody is lost when a replay dies: it is run again. One partition, for there is one sender.
         settings = replace(
             Settings(),
@@ -53,9 +53,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_policy(file: Path) -> Policy:
-    """The policy of a file. Raises BadReplay with everything that is wrong."""
+    """The policy of a file over its defaults, a shadow's as if it were in force. Raises BadReplay where it is none."""
     try:
-        return parse(file.read_text(encoding="utf-8"), str(file))
+        return replace(read_settled(file).policy, shadow=False)
     except PolicyInvalid as error:
         raise BadReplay(str(error)) from error
     except (OSError, UnicodeDecodeError) as error:

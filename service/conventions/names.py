@@ -6,7 +6,7 @@ features in another order, and the model behind the server does not know that.
 
 import msgspec
 
-from service.ledger import Ledger
+from service.ledger.ledger import Ledger
 from service.storage import keys
 from service.storage.store import Store
 

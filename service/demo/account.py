@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from policies.decision import TRIGGER_CODES
-from policies.policy import Policy
+from policies.file.policy import Policy
 from service.demo.play import Tick
 from service.demo.traffic import INTENTS, PHASES, Chapter
 from service.house import House
-from service.records import Evaluation, Retraining
+from service.ledger.records import Evaluation, Retraining
 
 SPOILT = "returns"
 """The intent that the story changes."""

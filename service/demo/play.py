@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from policies.policy import Policy
+from policies.file.policy import Policy
+from service.deciding.loop import Loop, Turn
 from service.house import House
 from service.intake.bodies.wire import Batch
 from service.intake.folding.worker import Worker
 from service.intake.joining.joiner import Joiner
-from service.loop import Loop, Turn
-from service.records import Evaluation, Watch
+from service.ledger.records import Evaluation, Watch
 from service.replay import FileClock
 from service.retrain import Launch
 from service.training.registry import Registry

@@ -19,7 +19,7 @@ from rich.console import Console
 
 import policies
 from monitors.baseline.baselines import Baseline
-from policies.policy import Policy
+from policies.file.policy import Policy
 from service.demo.account import Scene, accuracies, check, first_accuracy
 from service.demo.console import address_of, check_host, listening, serve_console
 from service.demo.play import Play
@@ -155,7 +155,7 @@ def _launcher(house: House, teller: Teller, model: str) -> Callable[[Path, Calla
 def _settings(folder: Path, host: str, port: int) -> Settings:
     policy_files = folder / "policies.d"
     policy_files.mkdir()
-    shutil.copyfile(POLICY, policy_files / "awesomeshoes-assistant.yaml")
+    shutil.copyfile(POLICY, policy_files / POLICY.name)
     return Settings(
         data_dir=folder, policies=policy_files, partitions=1, durability=Durability("everysec"), host=host, port=port
     )

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from policies.policy import Policy
+from policies.file.policy import Policy
 from service.demo import tables
 from service.demo.account import Accuracy, Promise, Scene, asks, held_by, read_answers, retrainings
 from service.demo.telling import Teller, say_hours, say_when
-from service.evidence import folder_of
+from service.evidence.reports import folder_of
 from service.house import House
-from service.records import Retraining
+from service.ledger.records import Retraining
 
 
 @dataclass(frozen=True)

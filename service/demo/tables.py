@@ -9,7 +9,7 @@ from rich.table import Table
 
 from service.demo.account import Accuracy, Promise
 from service.demo.traffic import INTENTS
-from service.records import Evaluation, Retraining, Watch
+from service.ledger.records import Evaluation, Retraining, Watch
 from service.training.checkpoints import Checkpoint
 
 _SHOWN = ("all", *INTENTS)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from monitors.baseline.baselines import Baseline
-from policies.policy import Policy
+from policies.file.policy import Policy
 from service.demo import tables
 from service.demo.account import (
     Accuracy,
@@ -24,7 +24,7 @@ from service.demo.account import (
 )
 from service.demo.page import Page
 from service.demo.play import Tick
-from service.records import DecisionRecord, Evaluation, Retraining, Watch
+from service.ledger.records import DecisionRecord, Evaluation, Retraining, Watch
 from service.training.checkpoints import Checkpoint
 from service.training.train_files import Outcome
 

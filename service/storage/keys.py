@@ -149,3 +149,8 @@ def outcomes(model: str, version: str, fingerprint: str) -> str:
 def measured() -> str:
     """Hash: model:version:fingerprint -> log positions from which labels were counted under this baseline."""
     return key(LABELS, "measured")
+
+
+def orders(model: str) -> str:
+    """Hash: id -> a silence or freeze that a person ordered for the model."""
+    return key(f"m:{model}", "orders")

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from monitors.baseline.baselines import Baseline
 from monitors.counting.segments import ALL, assign
 from monitors.readings import FloatArray
+from policies.file.policy import Policy
 from policies.gate import Verdict, judge
-from policies.policy import Policy
+from policies.limits import policy_for
 from service.training.checkpoints import BoolArray
 
 
@@ -57,6 +58,7 @@ def compare(
         challenger,
         names,
         np.stack([masks[name] for name in names]),
+        own={name: policy_for(policy, name).gate for name in names},
         kind=policy.task.kind,
         failed_cases=failed_cases,
         latency_p95=latency_p95,

@@ -36,9 +36,13 @@ LEAST_TRAINING = 100
 
 @dataclass(frozen=True, eq=False)
 class Curated:
-    """Training candidates by name, validation and holdout (all in time order), and the account of every row."""
+    """Training candidates by name, validation and holdout (all in time order), and the account of every row.
+
+    `whole` holds each candidate with nothing held back: the stretch of the same kind that ends with the newest row.
+    """
 
     candidates: Mapping[str, pa.Table]
+    whole: Mapping[str, pa.Table]
     validation: pa.Table
     holdout: pa.Table
     manifest: Mapping[str, object] = field(repr=False)
@@ -51,7 +55,7 @@ def curate(
     fault_slices: AbstractSet[int],
     slice_seconds: int,
     holdout_share: float = 0.3,
-    validation_share: float = 0.2,
+    validation_share: float = 0.3,
     window_rows: int = 2_000,
     cuts: Sequence[Sequence[str]] = (),
     target: str = "prediction",
@@ -92,7 +96,9 @@ def curate(
         "holdout_copies": _copies(rows, end, held),
         "parts": {name: _account(part, cuts, target) for name, part in parts.items()},
     }
-    return Curated(candidates, parts["validation"], parts["holdout"], manifest)
+    lengths = _lengths(began, rows.num_rows, window_rows)
+    whole = {name: rows.slice(rows.num_rows - lengths[name]) for name in candidates}
+    return Curated(candidates, whole, parts["validation"], parts["holdout"], manifest)
 
 
 def digest_ids(rows: pa.Table) -> str:
@@ -134,16 +140,19 @@ def _latest(rows: pa.Table) -> IntArray:
 
 def _candidates(rows: pa.Table, began: int, end: int, window_rows: int) -> dict[str, pa.Table]:
     """Stretches that end where the validation begins; none twice, none too small to learn from."""
-    lengths = {
+    found: dict[str, pa.Table] = {}
+    for name, length in _lengths(began, end, window_rows).items():
+        if length >= LEAST_TRAINING and all(length != other.num_rows for other in found.values()):
+            found[name] = rows.slice(end - length, length)
+    return found
+
+
+def _lengths(began: int, end: int, window_rows: int) -> dict[str, int]:
+    return {
         "after_change": end - began,
         "last_window": min(window_rows, end),
         "history": min(HISTORY * window_rows, end),
     }
-    found: dict[str, pa.Table] = {}
-    for name, length in lengths.items():
-        if length >= LEAST_TRAINING and all(length != other.num_rows for other in found.values()):
-            found[name] = rows.slice(end - length, length)
-    return found
 
 
 def _rows_needed(holdout_share: float, validation_share: float) -> int:

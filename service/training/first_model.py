@@ -4,9 +4,9 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from policies.policy import Policy
+from policies.file.policy import Policy
 from service.house import House
-from service.records import Release
+from service.ledger.records import Release
 from service.training.comparing import with_predictions
 from service.training.curate import digest_ids
 from service.training.references import baseline_of, keep_baseline

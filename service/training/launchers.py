@@ -22,8 +22,10 @@ class Stopping(Exception):
     """The service stops; the retraining stays unfinished, and the next start begins it again."""
 
 
-def launch_child(folder: Path, note: Callable[[Checkpoint], None], stop: Event) -> Outcome:
-    """Run a prepared job as a child process, telling its checkpoints as they come.
+def launch_child(
+    folder: Path, note: Callable[[Checkpoint], None], stop: Event, heed: Callable[[], None] = lambda: None
+) -> Outcome:
+    """Run a prepared job as a child process, telling its checkpoints as they come; what `heed` raises ends the child.
 
     Raises:
         TrainingError: the job ended without a model.
@@ -37,6 +39,7 @@ def launch_child(folder: Path, note: Callable[[Checkpoint], None], stop: Event) 
         while child.poll() is None:
             if stop.wait(_LOOK_SECONDS):
                 raise Stopping
+            heed()
             told = _tell(folder, told, note)
         _tell(folder, told, note)
     finally:

@@ -7,8 +7,8 @@ from pyarrow import parquet
 
 from monitors.baseline.baselines import Baseline, build
 from monitors.counting.segments import MOST_PER_CUT
-from policies.policy import Policy
-from service.ledger import Ledger
+from policies.file.policy import Policy
+from service.ledger.ledger import Ledger
 from service.storage.files import Files
 
 MOST_ROWS = 200_000

@@ -1,16 +1,18 @@
 """Train files: what goes into a training job's folder, and what comes out of it.
 
-In: `job.json` (a `Job`), `train-<candidate>.parquet` for each candidate, and `validation.parquet` with an optional
-column `segments`, a list of names for each row. Out: `checkpoints.ndjson` as it goes, `model/`, `oof.parquet`
-(prediction_id, prediction, confidence: each training row by a model that has not seen it), and last `result.json` (an
-`Outcome`), or `error.json`. A file named `cancel` in the folder ends the job between two checkpoints.
+In: `job.json` (a `Job`), `train-<candidate>.parquet` for each candidate, and, unless it repeats another training,
+`validation.parquet` with an optional column `segments`, a list of names for each row. Out: `checkpoints.ndjson` as it
+goes, `model/`, `oof.parquet` (prediction_id, prediction, confidence: each training row by a model that has not seen
+it), and last `result.json` (an `Outcome`), or `error.json`. A file named `cancel` in the folder ends the job between
+two checkpoints.
 
-The holdout is not here: whoever judges the model predicts on it, so no job can learn from it.
+The holdout is not here: whoever judges the model predicts on it, so no job can learn from it. Once it has judged, a
+second job repeats the training that passed with the holdout's rows among its own.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,10 @@ _TASKS = ("classification", "regression")
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be trained. `columns` are overrides of kinds by bare name; `created` is ISO 8601 with an offset."""
+    """What is to be trained. `columns` are overrides of kinds by bare name; `created` is ISO 8601 with an offset.
+
+    A job that `repeats` a checkpoint chooses nothing: its one candidate is trained up to the same step.
+    """
 
     model: str
     version: str
@@ -37,6 +42,7 @@ class Job:
     candidates: tuple[str, ...]
     columns: Mapping[str, str]
     seed: int = 0
+    repeats: Checkpoint | None = None
     format: int = _FORMAT
 
 
@@ -61,6 +67,14 @@ def prepare(folder: Path, job: Job, curated: Curated, segments: Mapping[str, Boo
     column = pa.array(names, pa.list_(pa.string()))
     pq.write_table(curated.validation.append_column("segments", column), folder / "validation.parquet")
     write_durably(folder / "job.json", json.dumps(asdict(job), indent=2).encode())
+
+
+def prepare_again(folder: Path, job: Job, name: str, rows: pa.Table, repeats: Checkpoint) -> None:
+    """Writes what `run` reads for training the candidate `name` again, on `rows` and up to the step it `repeats`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(rows, folder / f"train-{name}.parquet")
+    again = asdict(replace(job, candidates=(name,), repeats=repeats))
+    write_durably(folder / "job.json", json.dumps(again, indent=2).encode())
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
@@ -103,7 +117,8 @@ def read_job(folder: Path) -> Job:
     file = folder / "job.json"
     try:
         said = json.loads(file.read_bytes())
-        job = Job(**{**said, "candidates": tuple(said["candidates"])})
+        repeats = said.get("repeats") and Checkpoint(**said["repeats"])
+        job = Job(**{**said, "candidates": tuple(said["candidates"]), "repeats": repeats})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise TrainingData(f"{file} is not a training job: {error!r}") from error
     if job.format != _FORMAT or job.task not in _TASKS or not job.candidates:

@@ -19,6 +19,7 @@ from monitors.counting.segments import ALL
 from service.training.checkpoints import Checkpoint
 from service.training.curate import digest_ids
 from service.training.model_files import Manifest, write_model
+from service.training.models import Model
 from service.training.train_files import Job, Outcome, read_job, read_segments, write_error, write_outcome
 from service.training.trainers import OnCheckpoint, ShouldStop, out_of_fold, refit, train
 from service.training.training_errors import TrainingData, TrainingError
@@ -75,6 +76,8 @@ class _Attempt:
 
 def _run(folder: Path, on_checkpoint: OnCheckpoint | None, should_stop: ShouldStop | None) -> Outcome:
     job = read_job(folder)
+    if job.repeats:
+        return _repeat(folder, job, job.repeats)
     validation = pq.read_table(folder / "validation.parquet")
     attempts: list[_Attempt] = []
     refused: dict[str, str] = {}
@@ -100,6 +103,12 @@ def _run(folder: Path, on_checkpoint: OnCheckpoint | None, should_stop: ShouldSt
     )
     manifest = _finish(folder, job, everything, chosen.best.step)
     return Outcome(chosen.name, chosen.best, everything.num_rows, manifest, refused, {a.name: a.best for a in attempts})
+
+
+def _repeat(folder: Path, job: Job, best: Checkpoint) -> Outcome:
+    rows = pq.read_table(folder / f"train-{job.candidates[0]}.parquet")
+    model = refit(rows, task=job.task, columns=job.columns, seed=job.seed, step=best.step)
+    return Outcome(job.candidates[0], best, rows.num_rows, _write(folder, job, model, rows), {}, {})
 
 
 def _attempt(
@@ -130,6 +139,10 @@ def _finish(folder: Path, job: Job, rows: pa.Table, step: int) -> Manifest:
     model = refit(rows, task=job.task, columns=job.columns, seed=job.seed, step=step)
     honest = out_of_fold(rows, task=job.task, columns=job.columns, seed=job.seed, step=step)
     pq.write_table(honest.add_column(0, "prediction_id", rows.column("prediction_id")), folder / "oof.parquet")
+    return _write(folder, job, model, rows)
+
+
+def _write(folder: Path, job: Job, model: Model, rows: pa.Table) -> Manifest:
     return write_model(
         folder / "model",
         model,

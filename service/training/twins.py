@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from monitors.counting.slices import slice_starts
 from monitors.readings import FloatArray
-from policies.policy import Policy
+from policies.file.policy import Policy
 from service.errors import ArchiveAway
 from service.house import House
-from service.records import Evaluation
+from service.ledger.records import Evaluation
 from service.training.comparing import outcomes
 from service.training.models import Model
 from service.training.references import read_reference

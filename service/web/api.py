@@ -8,21 +8,28 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
+from service.deciding.explaining import Explaining
 from service.house import House
-from service.web import pages, problems
+from service.web import explain_page, pages, problems
 from service.web.auth import Keyring
 from service.web.express import Express
 from service.web.routes import (
     aside,
+    backtests,
     baselines,
     decisions,
+    explain,
     health,
     intake,
     kserve,
+    ledger,
     models,
+    notices,
+    orders,
     policies,
     releases,
     retrainings,
+    shadows,
     signals,
 )
 from service.web.routes.bodies import BodyReader
@@ -63,7 +70,8 @@ def create_app(
 
     `is_leader` and `evaluations` tell /metrics about this process.
     """
-    app = FastAPI(
+    app = Express(
+        (intake.router(), kserve.router()),
         title="Tidegate",
         version=_version(),
         description=_DESCRIPTION,
@@ -83,14 +91,29 @@ def create_app(
         Gathering(partial(intake.accept_small, house), MOST_WAITING),
         is_leader,
         evaluations,
+        Explaining(house),
     )
-    busy = (intake.router(), kserve.router())
-    for router in busy:
-        app.include_router(router)
-    for part in (models, decisions, retrainings, releases, baselines, policies, signals, aside, health, pages):
+    for part in (
+        models,
+        decisions,
+        explain,
+        shadows,
+        ledger,
+        retrainings,
+        releases,
+        baselines,
+        backtests,
+        policies,
+        orders,
+        signals,
+        notices,
+        aside,
+        health,
+        pages,
+        explain_page,
+    ):
         app.include_router(part.routes)
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")), name="static")
-    app.add_middleware(Express, routers=busy)
     problems.install(app)
     return app
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, product
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import (
@@ -16,9 +16,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from policies.file.notices import NOTICE_KINDS
 from service.intake.folding.schema import KINDS as SCHEMA_KINDS
 from service.intake.joining.ends import ENDS
-from service.records import FINISHED
+from service.ledger.records import FINISHED, TRIGGER_ENDS
+from service.notices.outbox import ENDS as NOTICE_ENDS
 from service.web.snapshot import (
     SEGMENT_STATES,
     Durations,
@@ -155,8 +157,26 @@ def _versions(snapshot: Snapshot) -> Rows:
     return [((model.model, model.version), 1.0) for model in snapshot.models if model.version]
 
 
+def _notices(snapshot: Snapshot) -> Rows:
+    known = dict.fromkeys(product(NOTICE_KINDS, NOTICE_ENDS), 0)
+    return [
+        ((each.model, *key), float(n)) for each in snapshot.models for key, n in (known | dict(each.notices)).items()
+    ]
+
+
+def _shadow_decisions(snapshot: Snapshot) -> Rows:
+    for model in snapshot.models:
+        for (shadow, action), count in model.shadow_decisions.items():
+            yield (model.model, shadow, action), count
+
+
 def _events(snapshot: Snapshot) -> Rows:
     return [((outcome,), float(count)) for outcome, count in (snapshot.kserve_events or {}).items()]
+
+
+def _precision(triggers: Mapping[str, int]) -> float | None:
+    confirmed, unfounded = (triggers.get(end, 0) for end in ("confirmed", "unfounded"))
+    return confirmed / (confirmed + unfounded) if confirmed + unfounded else None
 
 
 _DRIFT = ("model", "segment", "column", "statistic")
@@ -260,9 +280,23 @@ DECLARED = (
         "Decisions by their action.", partial(_counts, lambda m: m.decisions, ACTIONS),
     ),
     Declared(
+        "tidegate_shadow_decisions_total", "counter", ("model", "shadow", "action"),
+        "Decisions that a shadow policy would have made, by their action.", _shadow_decisions,
+    ),
+    Declared(
         "tidegate_hold_reasons_total", "counter", ("model", "reason"),
         "Reasons that kept decisions from retraining; a decision may have several.",
         partial(_counts, lambda m: m.hold_reasons, ()),
+    ),
+    Declared(
+        "tidegate_triggers_total", "counter", ("model", "end"),
+        "Triggers that fired, by what labels made of them later.",
+        partial(_counts, lambda m: m.triggers, TRIGGER_ENDS),
+    ),
+    Declared(
+        "tidegate_trigger_precision_ratio", "gauge", ("model",),
+        "Share of confirmed ones among the triggers that labels confirmed or found unfounded.",
+        partial(_model, lambda m: _precision(m.triggers)),
     ),
     Declared(
         "tidegate_retrainings_total", "counter", ("model", "outcome"),
@@ -304,12 +338,30 @@ DECLARED = (
     ),
     Declared(
         "tidegate_policy_last_reload_successful", "gauge", ("model",),
-        "1 when the policy file as it is now was taken, 0 while an older one stays in force.",
+        "1 when the policy's files are taken as they are now, 0 while an older text of one of them holds.",
         partial(_model, lambda m: None if m.policy_reload_ok is None else float(m.policy_reload_ok)),
     ),
     Declared(
         "tidegate_signals", "gauge", ("model",),
         "Alerts of other systems about the model that are firing.", partial(_model, lambda m: float(m.signals)),
+    ),
+    Declared(
+        "tidegate_notices_total", "counter", ("model", "kind", "end"),
+        "Notices by what became of them, one for each receiver.", _notices,
+    ),
+    Declared(
+        "tidegate_notices_waiting", "gauge", ("model",),
+        "Notices that are still to be delivered, one for each receiver.",
+        partial(_model, lambda m: float(m.notices_waiting)),
+    ),
+    Declared(
+        "tidegate_silences", "gauge", ("model",),
+        "Silences of the policy file and of people that count now.", partial(_model, lambda m: float(m.silences)),
+    ),
+    Declared(
+        "tidegate_awaiting_approval", "gauge", ("model",),
+        "1 while a retraining is in order and waits for a person's yes.",
+        partial(_model, lambda m: float(m.awaiting_approval)),
     ),
     Declared(
         "tidegate_evaluation_duration_seconds", "histogram", (),

@@ -13,10 +13,15 @@ from service.intake.counts import Intake
 from service.intake.folding import noted
 from service.intake.folding.noted import Noted
 from service.intake.joining.hours import Fares
+from service.ledger.records import Evaluation, Retraining
+from service.notices.outbox import Outbox
+from service.orders.approvals import WAITING, awaiting
+from service.orders.view import ACTIVE, silences_of
 from service.outcome_view import outcomes_of
 from service.policy_files import PolicyState
 from service.readings_view import schema_view
-from service.records import Evaluation, Retraining
+from service.shadows.ledger import ShadowLedger
+from service.shadows.view import ACTIONS
 from service.web.routes.models import is_used
 from service.web.routes.signals import signals_of
 from service.web.snapshot import (
@@ -68,7 +73,7 @@ def _model(house: House, model: str, intake: Intake, noticed: list[Noted]) -> Mo
         ledger.releases(model),
     )
     counted, policy = ledger.counts(model), house.policies.states().get(model)
-    fares, outcomes = intake.fares.get(model, Fares()), outcomes_of(house, model)
+    fares, outcomes, waits = intake.fares.get(model, Fares()), outcomes_of(house, model), awaiting(house, evaluation)
     return ModelSnapshot(
         model=model,
         version=ledger.champion(model),
@@ -91,11 +96,29 @@ def _model(house: House, model: str, intake: Intake, noticed: list[Noted]) -> Mo
         releases=sum(each.kind != "rollback" for each in releases),
         rollbacks=sum(each.kind == "rollback" for each in releases),
         post_release_regressions=counted.get("post_release_regressions", 0),
-        policy_reload_ok=policy.is_current if policy else None,
+        policy_reload_ok=house.policies.is_current(model) if policy else None,
         unmeasured=intake.unmeasured[model],
         schema=_schema_rows(policy, noticed),
+        triggers=_under("triggers", counted),
         signals=len(signals_of(house).firing(model)),
+        silences=sum(each.state == ACTIVE for each in silences_of(house, model)),
+        awaiting_approval=waits is not None and waits.state == WAITING,
+        shadow_decisions=_shadow_decisions(house, model),
+        notices=_notices(counted),
+        notices_waiting=Outbox(house.store).waiting(model),
     )
+
+
+def _notices(counted: Mapping[str, int]) -> dict[tuple[str, str], int]:
+    parts = ((name.split(":"), n) for name, n in counted.items() if name.startswith("notices:"))
+    return {(kind, end): n for (_, kind, end), n in parts}
+
+
+def _shadow_decisions(house: House, model: str) -> dict[tuple[str, str], int]:
+    """Of the shadows whose file is there, so that those of old experiments leave."""
+    names = sorted(house.policies.shadows(model))[: house.settings.max_shadows]
+    counted = ShadowLedger(house.store).counts(model) if names else {}
+    return {(name, action): counted.get((name, action), 0) for name in names for action in ACTIONS}
 
 
 def _schema_rows(policy: PolicyState | None, noticed: list[Noted]) -> Counter[str]:

@@ -1,7 +1,7 @@
 """The console: one page of every model, for people; it works without scripts and looks again every ten seconds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,20 @@ from fastapi import APIRouter, Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from policies.decision import HOLD_CODES, TRIGGER_CODES
-from service import together
 from service.conventions.signals import Signal
 from service.errors import StoreError
+from service.evidence import together
+from service.evidence.together import Together
 from service.house import House
 from service.intake.folding import aside
 from service.intake.folding.schema import MISSING, TYPE, UNKNOWN
+from service.ledger.records import Confirmed, DecisionRecord, Evaluation, Release, Retraining, Watch
+from service.orders.approvals import Awaiting, awaiting
+from service.orders.view import OrderShown, standing_orders
 from service.outcome_view import outcomes_of
 from service.policy_files import PolicyState
 from service.readings_view import schema_view, unmeasured_view
-from service.records import DecisionRecord, Evaluation, Release, Retraining, Watch
-from service.together import Together
+from service.shadows.view import side_by_side
 from service.web.auth import Caller
 from service.web.observe import budget_left
 from service.web.problems import KINDS, PAGE
@@ -64,9 +67,10 @@ class SegmentRow:
 
 @dataclass(frozen=True)
 class DecisionRow:
-    """One decision: what speaks first, then all else that was met; `has_report` where a person can read evidence.
+    """One decision: what speaks first, then all else that was met; `has_report` where a person can read evidence,
+    `has_policy` where what its policy said then was kept.
 
-    `together` says which columns together made the change, where that was read.
+    `together` says which columns together made the change, where that was read; `confirmed` what labels made of it.
     """
 
     record: DecisionRecord
@@ -74,6 +78,8 @@ class DecisionRow:
     more: Sequence[str]
     has_report: bool
     together: Together | None
+    confirmed: Confirmed | None = None
+    has_policy: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,9 @@ class ModelPart:
     signals: Sequence[Signal]
     schema: Sequence[Mapping[str, Any]]
     unmeasured: Sequence[Mapping[str, Any]]
+    shadows: Mapping[str, Any]
+    awaiting: Awaiting | None
+    orders: Mapping[str, Sequence[OrderShown]]
 
     @property
     def state(self) -> str:
@@ -115,13 +124,13 @@ async def show_console(request: Request, desk: AtDesk) -> Response:
         caller = await desk.admit(request, "read")
         return await in_thread(lambda: _page(desk.house, desk.models(caller), caller))
     except StoreError as error:
-        return _render("away.html", 503, problem=str(error))
+        return render("away.html", 503, problem=str(error))
 
 
 @routes.get(PAGE)
 async def show_problems() -> Response:
     """What each `type` of a problem document means."""
-    return _render("problems.html", kinds=KINDS)
+    return render("problems.html", kinds=KINDS)
 
 
 def part(house: House, model: str) -> ModelPart:
@@ -139,7 +148,7 @@ def part(house: House, model: str) -> ModelPart:
         watch=house.ledger.watch(model),
         segments=rows[:_SEGMENTS_SHOWN],
         tail=rows[_SEGMENTS_SHOWN:],
-        decisions=[decision_row(house, each) for each in house.ledger.decisions(model, _SHOWN)],
+        decisions=_decision_rows(house, model),
         retrainings=retrainings[:_SHOWN],
         releases=house.ledger.releases(model)[: -_SHOWN - 1 : -1],
         budget_left=budget_left(house, model, retrainings, house.clock()),
@@ -147,10 +156,21 @@ def part(house: House, model: str) -> ModelPart:
         signals=signals_of(house).firing(model),
         schema=schema_view(house.policies.policy(model), noticed),
         unmeasured=unmeasured_view(noticed),
+        shadows=side_by_side(house, model) if house.policies.shadows(model) else {},
+        awaiting=awaiting(house, evaluation),
+        orders=standing_orders(house, model),
     )
 
 
-def decision_row(house: House, record: DecisionRecord) -> DecisionRow:
+def _decision_rows(house: House, model: str) -> list[DecisionRow]:
+    kept = house.ledger.decisions(model, _SHOWN)
+    confirmed = house.ledger.confirmed(model, [each.id for each in kept])
+    texts = {name for name in {each.policy for each in kept} if house.ledger.policy_text(model, name)}
+    rows = [decision_row(house, each, confirmed.get(each.id)) for each in kept]
+    return [replace(row, has_policy=row.record.policy in texts) for row in rows]
+
+
+def decision_row(house: House, record: DecisionRecord, confirmed: Confirmed | None = None) -> DecisionRow:
     """A decision with its met reasons in the order in which they matter: what asks, what holds, then the rest."""
     first = TRIGGER_CODES if record.action == "retrain" else (*TRIGGER_CODES, *HOLD_CODES)
     met = [reason for reason in record.reasons if reason["met"]]
@@ -158,7 +178,7 @@ def decision_row(house: House, record: DecisionRecord) -> DecisionRow:
     texts = list(dict.fromkeys(str(reason["text"]) for reason in ordered))
     report = report_file(house, record)
     found = together.read(report.parent) if record.action == "retrain" else None
-    return DecisionRow(record, texts[:_REASONS_SHOWN], texts[_REASONS_SHOWN:], report.is_file(), found)
+    return DecisionRow(record, texts[:_REASONS_SHOWN], texts[_REASONS_SHOWN:], report.is_file(), found, confirmed)
 
 
 def _page(house: House, models: Sequence[str], caller: Caller) -> Response:
@@ -167,7 +187,7 @@ def _page(house: House, models: Sequence[str], caller: Caller) -> Response:
     orphans = [] if caller.models else list(house.policies.problems().items())
     parts = [part(house, model) for model in models]
     waiting = [each for each in aside.list_all(house.store, house.log.partitions) if caller.may_see(each.model)]
-    return _render(
+    return render(
         "console.html",
         parts=parts,
         troubled=troubled,
@@ -216,7 +236,8 @@ def show_time(at: datetime | None) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC" if at else "-"
 
 
-def _render(template: str, status: int = 200, **values: object) -> Response:
+def render(template: str, status: int = 200, **values: object) -> Response:
+    """A page of the console, with the headers that all of them have."""
     text = _PAGES.get_template(template).render(**values)
     return Response(text, status, _HEADERS, "text/html; charset=utf-8")
 

@@ -4,6 +4,7 @@ import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
@@ -17,9 +18,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitors.errors import MonitorError
 from policies.errors import PoliciesError, PolicyInvalid
-from service import errors, ledger
+from service import errors
+from service.backtest import backtesting
 from service.intake.archive import tables
 from service.intake.folding import aside
+from service.ledger import chain, ledger
+from service.orders import approvals, orders
 from service.web import auth
 from service.web.routes import refusals
 from service.web.routes.bodies import LastWord
@@ -56,6 +60,8 @@ _AWAY = Kind(
     "Send it again after Retry-After, with the same Idempotency-Key. Operator: is the Redis or Valkey server running?",
 )  # fmt: skip
 _LARGE = Kind("body-too-large", 413, "The body is too large", "Split it into several bodies.")
+_UNKNOWN = Kind("unknown", 404, "There is nothing of this name", "Look at the list one level up.")
+_STATE = Kind("not-possible", 409, "Its state does not allow this", "Read the detail.")
 _BODY = Kind("bad-body", 400, "The body cannot be taken", "Mend the body where the detail points.")
 
 # An error without a row of its own takes the row of its nearest ancestor.
@@ -92,6 +98,9 @@ TABLE: Mapping[type[Exception], Kind] = {
         "not-durable", 503, "Too few replicas confirmed",
         "Send the same body with the same Idempotency-Key again. Operator: are the replicas connected?",
     ),
+    chain.LedgerDamaged: Kind(
+        "ledger-damaged", 500, "The ledger was changed from outside", "Run `tidegate decisions verify`.",
+    ),
     ledger.ChampionMoved: Kind("champion-moved", 409, "The champion has changed", "Look again, then decide again."),
     ledger.NoBaseline: Kind("no-baseline", 409, "The version has no baseline", "Build its baseline first."),
     tables.BadFile: Kind("bad-file", 400, "The file cannot be used", "Mend the file where the detail points."),
@@ -101,17 +110,24 @@ TABLE: Mapping[type[Exception], Kind] = {
     auth.UnknownKey: Kind("unknown-key", 404, "There is no such key", "List the keys."),
     auth.NoAccess: Kind("no-access", 401, "An access key is needed", "Send a key as Authorization: Bearer KEY."),
     auth.NotAllowed: Kind("not-allowed", 403, "This key is not for that", "Ask the operator for a key that is."),
-    refusals.Unknown: Kind("unknown", 404, "There is nothing of this name", "Look at the list one level up."),
+    refusals.Unknown: _UNKNOWN,
     refusals.UnknownModel: Kind(
         "unknown-model", 404, "There is no model of this name",
         "Check the name against `models`; a policy file or a first baseline adds a model.",
     ),
     refusals.NotYet: Kind("not-yet", 404, "It is being made", "Ask again after Retry-After."),
-    refusals.NotPossible: Kind("not-possible", 409, "Its state does not allow this", "Read the detail."),
+    refusals.NotPossible: _STATE,
+    approvals.NothingAwaits: _STATE,
+    orders.OrderOver: _STATE,
+    orders.NoSuchOrder: _UNKNOWN,
     refusals.BadRequest: _REQUEST,
     refusals.WrongType: Kind("wrong-type", 415, "The body's type is not read here", "Send one that `allowed` lists."),
     refusals.BodyTooLarge: _LARGE,
     refusals.BodyTooSlow: Kind("body-too-slow", 408, "The body came too slowly", "Send it again, in smaller bodies."),
+    refusals.Occupied: Kind("occupied", 503, "Another one is running", "Send it again after Retry-After."),
+    backtesting.CannotBacktest: Kind(
+        "cannot-backtest", 409, "The past is not stored, or is too much at once", "Choose another `since`.",
+    ),
     refusals.Crowded: Kind("crowded", 429, "Too many bodies at once", "Send it again after Retry-After."),
 }  # fmt: skip
 
@@ -206,16 +222,23 @@ def _facts(error: Exception) -> dict[str, Any]:
 
 
 def told_policy(error: PolicyInvalid) -> list[dict[str, Any]]:
-    """Each problem of a policy with its place; lines and columns count from 1."""
+    """Each problem of a policy with its place: `file` is `policy`, or that of the defaults; counted from 1."""
     return [
-        {"line": p.line, "column": p.column, "path": p.path, "seen": p.seen, "problem": p.message}
+        {
+            "file": PurePath(p.source).name,
+            "line": p.line,
+            "column": p.column,
+            "path": p.path,
+            "seen": p.seen,
+            "problem": p.message,
+        }
         for p in error.problems
     ]
 
 
 def _headers(request: Request, error: Exception) -> dict[str, str]:
     match error:
-        case errors.Backlogged() | refusals.Crowded():
+        case errors.Backlogged() | refusals.Crowded() | refusals.Occupied():
             return {"Retry-After": str(error.retry_after_seconds)}
         case errors.StoreError() | errors.ArchiveAway() | refusals.NotYet():
             return {"Retry-After": str(_STORE_RETRY_SECONDS)}

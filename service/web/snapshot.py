@@ -106,6 +106,12 @@ class ModelSnapshot:
     unmeasured: int = 0
     schema: Mapping[str, int] = field(default_factory=dict)
     signals: int = 0
+    silences: int = 0
+    awaiting_approval: bool = False
+    triggers: Mapping[str, int] = field(default_factory=dict)
+    shadow_decisions: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    notices: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    notices_waiting: int = 0
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,17 @@ spec:
         {{- with $.Values.archive }}
         - {name: TIDEGATE_ARCHIVE, value: {{ . | quote }}}
         {{- end }}
+        {{- with $.Values.notices.existingSecret }}
+        - name: TIDEGATE_NOTICE_URL
+          valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $.Values.notices.urlKey | quote }}, optional: true}}
+        - name: TIDEGATE_NOTICE_SECRET
+          valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $.Values.notices.secretKey | quote }}, optional: true}}
+        - name: TIDEGATE_SLACK_URL
+          valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $.Values.notices.slackKey | quote }}, optional: true}}
+        {{- end }}
+        {{- with $.Values.console.url }}
+        - {name: TIDEGATE_PUBLIC_URL, value: {{ . | quote }}}
+        {{- end }}
         {{- with $.Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}

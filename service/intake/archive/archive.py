@@ -210,7 +210,7 @@ class Archive:
 
 def _table(partition: int, entry: Entry) -> pa.Table | None:
     try:
-        return placed(partition, entry, entry.table()) if entry.kind in FOLDERS else None
+        return placed(partition, [entry], entry.table()) if entry.kind in FOLDERS else None
     except UnreadableEntry:
         return None
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from threading import Thread
 
 import msgspec
-import pyarrow as pa
 
 from service.errors import ArchiveAway, UnreadableEntry
 from service.intake import columns
-from service.intake.archive.files import FOLDERS, ArchiveFile, placed, save
+from service.intake.archive.files import FOLDERS, ROW_GROUP, ArchiveFile, placed, save
 from service.intake.log.entries import START, Entry, id_after, id_number
 from service.intake.log.log import Log
 from service.storage import keys
@@ -35,10 +34,19 @@ _PAUSE = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class Roll:
-    """When a file is written: at so many rows, or when its oldest row has this age."""
+    """When a file is written: at so many rows, or when its oldest row has this age.
+
+    Where more rows wait they all come into it, up to `most_rows`: a file costs nearly as much as its rows.
+    """
 
     rows: int = 5_000
     age: timedelta = timedelta(hours=1)
+    most_rows: int = ROW_GROUP
+
+    @property
+    def largest(self) -> int:
+        """Rows after which a file takes no further entry."""
+        return max(self.rows, self.most_rows)
 
 
 @dataclass(frozen=True)
@@ -159,8 +167,8 @@ class Archiver:
             return []
         found: list[Entry] = []
         count = 0
-        for entry in self._log.follow(self._partition, start, rows=self._roll.rows, most_bytes=_READ_BYTES).entries:
-            if entry.number > settled or count >= self._roll.rows:
+        for entry in self._log.follow(self._partition, start, rows=self._roll.largest, most_bytes=_READ_BYTES).entries:
+            if entry.number > settled or count >= self._roll.largest:
                 break
             found.append(entry)
             count += entry.rows
@@ -187,13 +195,13 @@ class Archiver:
         return entries
 
     def _write(self, entries: list[Entry]) -> list[ArchiveFile]:
-        groups: dict[tuple[str, str], list[pa.Table]] = {}
+        groups: dict[tuple[str, str], list[Entry]] = {}
         for entry in entries:
             try:
-                table = placed(self._partition, entry, entry.table())
+                entry.table()
             except UnreadableEntry:
                 continue  # the fold worker has put it aside
-            groups.setdefault((entry.kind, entry.model), []).append(table)
+            groups.setdefault((entry.kind, entry.model), []).append(entry)
         day = datetime.fromtimestamp(entries[0].arrived / 1e6, UTC).date().isoformat()
         name = f"{self._slot}-{entries[0].id}-{entries[-1].id}.parquet"
         return [
@@ -202,10 +210,10 @@ class Archiver:
                 kind,
                 model,
                 f"{FOLDERS[kind]}/model={model}/date={day}/{name}",
-                columns.concat(tables),
+                placed(self._partition, own, columns.concat([entry.table() for entry in own])),
                 entries[-1].id,
             )
-            for (kind, model), tables in groups.items()
+            for (kind, model), own in groups.items()
             if kind in FOLDERS and keys.is_safe_name(model)
         ]
 

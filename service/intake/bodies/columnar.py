@@ -59,7 +59,7 @@ class Columnar:
         # Looking for one byte is 75 times as fast as looking for six.
         self.may_hold_nul = b"\\" in body and b"\\u0000" in body
         self._columns = _decoded(body)
-        check_headings(self._columns, allowed, limits)
+        check_headings(tuple(self._columns), allowed, limits)
         self.rows = len(self._columns[allowed[0]])
         if self.rows > limits.rows:
             raise TooManyRows(limits.rows)

@@ -33,16 +33,15 @@ def predictions(sent: Columns, rows: int, rules: Rules, doubts: Doubts) -> dict[
         "model_version": _versions(sent.get("model_version"), rows, doubts),
         "prediction": _outcomes(sent["prediction"], rules, doubts),
     }
-    scores = {
-        names.kept(name): _numbers(sent[name], rules, doubts) for name in sorted(sent) if name.startswith("scores.")
-    }
+    scores = {}
+    for name, column in sent.items():
+        group, dot, _ = name.partition(".")
+        if group == "scores":
+            scores[names.kept(name)] = _numbers(column, rules, doubts)
+        elif dot:
+            kept[names.kept(name)] = _value(column, rules, doubts, may_be_list=group == "features")
     kept["confidence"] = _confidence(sent.get("confidence"), scores, rows, rules, doubts)
-    kept.update(scores)
-    for start in ("features.", "tags."):
-        for name in sorted(sent):
-            if name.startswith(start):
-                kept[names.kept(name)] = _value(sent[name], rules, doubts, may_be_list=start == "features.")
-    return kept
+    return kept | scores
 
 
 def labels(sent: Columns, rows: int, rules: Rules, doubts: Doubts) -> dict[str, pa.Array]:

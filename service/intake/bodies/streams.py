@@ -46,7 +46,7 @@ class Stream:
             leaves = list(_leaves(schema))
         except UnicodeDecodeError as error:
             raise MalformedBody("the name of a column of the Arrow stream is not UTF-8") from error
-        check_headings([name for name, _ in leaves], allowed, limits)
+        check_headings(tuple(name for name, _ in leaves), allowed, limits)
         for name, kind in leaves:
             _check_type(name, kind)
         self.rows = sum(batch.num_rows for batch in batches)

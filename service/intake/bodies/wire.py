@@ -205,10 +205,11 @@ class _Reading:
     def _table(self, columns: Mapping[str, pa.Array]) -> pa.Table:
         """The columns in their order. A score that no row has is no column; of too many classes none is kept."""
         rows = len(columns["prediction_id"])
-        scores = [name for name in sorted(columns) if name.startswith("score_") and columns[name].null_count < rows]
+        names = sorted(columns)
+        scores = [name for name in names if name.startswith("score_") and columns[name].null_count < rows]
         kept = list(self.kind.first) + (scores if len(scores) <= self.limits.classes else [])
-        for start in ("feature_", "tag_") if rows else ():
-            kept += sorted(name for name in columns if name.startswith(start))
+        if rows:
+            kept += [name for name in names if name.startswith(("feature_", "tag_"))]
         if rows * len(kept) > self.limits.values:
             raise TooManyValues(rows, len(kept), self.limits.values)
         return pa.table({name: _typed(name, columns[name]) for name in kept})

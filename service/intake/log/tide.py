@@ -7,7 +7,7 @@ from service.errors import StoreAway
 from service.intake.log.log import Log
 
 # Labels and files come due without news, so after so long the answer is that something may have come.
-_LONGEST_SECONDS = 1.0
+_LONGEST_SECONDS = 2.0
 
 
 class Tide:

@@ -9,7 +9,7 @@ from service.intake.folding import aside
 from service.intake.folding.aside import Aside, NotAside
 from service.web.auth import Caller
 from service.web.routes.desk import AtDesk, Desk, Limit, Operator, Reader, answer, in_thread
-from service.web.routes.retrainings import WISH_DOCUMENTED, Wish, read_wish
+from service.web.routes.wishes import WISH_DOCUMENTED, Wish, read_wish
 
 routes = APIRouter(tags=["aside"])
 ROWS_SHOWN = 5
@@ -47,7 +47,7 @@ def replay(batch_id: str, desk: AtDesk, caller: Operator) -> Response:
 @routes.post("/v1/aside/{batch_id}/discard", summary="Throw it away", openapi_extra=WISH_DOCUMENTED)
 async def discard(batch_id: str, request: Request, desk: AtDesk, caller: Operator) -> Response:
     """Its rows are lost, and who wanted it and why stays on record."""
-    wish = await read_wish(request, desk, caller)
+    wish = await read_wish(request, desk, caller, Wish)
     return await in_thread(lambda: _discard(desk, caller, batch_id, wish))
 
 

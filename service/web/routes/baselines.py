@@ -14,7 +14,7 @@ from monitors.baseline.baselines import Baseline, build
 from monitors.errors import EmptyBaseline
 from service.house import House
 from service.intake.archive.tables import BadFile, Roles, as_batch, read_table
-from service.records import Release
+from service.ledger.records import Release
 from service.storage import keys
 from service.training.references import baseline_of, keep_baseline
 from service.web.routes.bodies import JSON, NDJSON, SMALL_BYTES, check_type, decode

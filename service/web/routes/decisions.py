@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Header, Response
 from starlette.responses import FileResponse, HTMLResponse
 
-from service import together
-from service.evidence import report_of
+from service.evidence import together
+from service.evidence.reports import report_of
 from service.house import House
-from service.records import DecisionRecord
+from service.ledger.records import DecisionRecord
 from service.web.routes.desk import AtDesk, Desk, Limit, Reader, answer
 from service.web.routes.refusals import NotYet, Unknown
 
@@ -26,21 +27,25 @@ _SANDBOX = {
 
 @routes.get("/v1/models/{model}/decisions", summary="Decisions of a model, newest first")
 def list_decisions(model: str, desk: AtDesk, caller: Reader, limit: Limit = 100) -> Response:
-    """Decisions that changed something, and one a day besides; each with all its reasons."""
+    """Decisions that changed something, and one a day besides; each with all its reasons.
+
+    `entry` is its number and hash in the ledger's chain, null where it is older than that. `confirmation` is what
+    labels made of its trigger since: null where none fired, or while they have not settled it.
+    """
     desk.check_model(model, caller)
-    return answer({"decisions": desk.house.ledger.decisions(model, limit)})
+    return answer({"decisions": _told(desk.house, desk.house.ledger.decisions(model, limit))})
 
 
 @routes.get("/v1/decisions/{decision_id}", summary="One decision")
 def show_decision(decision_id: str, desk: AtDesk, caller: Reader) -> Response:
-    """Every reason with the two numbers that were compared, and the readings it was made from."""
-    return answer(_find(desk, desk.models(caller), decision_id))
+    """Every reason with the two numbers that were compared, and the readings that made it news, if it was."""
+    return answer(_told(desk.house, [_find(desk, desk.models(caller), decision_id)])[0])
 
 
 @routes.get("/v1/models/{model}/decisions/{decision_id}", summary="One decision of a model")
 def show_decision_of_model(model: str, decision_id: str, desk: AtDesk, caller: Reader) -> Response:
     """The same."""
-    return answer(_find(desk, [desk.check_model(model, caller)], decision_id))
+    return answer(_told(desk.house, [_find(desk, [desk.check_model(model, caller)], decision_id)])[0])
 
 
 @routes.get("/v1/decisions/{decision_id}/evidence", summary="The Evidently report", response_class=HTMLResponse)
@@ -82,6 +87,18 @@ def _evidence(desk: Desk, decision: DecisionRecord, accept: str) -> Response:
     if decision.action == "retrain":
         raise Unknown(f"there is no report of {decision.id} in the data folder of this replica")
     raise Unknown(f"{decision.id} is a decision to {decision.action}: a report is made for a retrain only")
+
+
+def _told(house: House, decisions: Sequence[DecisionRecord]) -> list[dict[str, Any]]:
+    """Decisions of one model, with their entries in its chain and what labels made of them."""
+    if not decisions:
+        return []
+    model, names = decisions[0].model, [each.id for each in decisions]
+    entries, confirmed = house.ledger.chain(model).find(names), house.ledger.confirmed(model, names)
+    return [
+        {**msgspec.to_builtins(each), "entry": entries.get(each.id), "confirmation": confirmed.get(each.id)}
+        for each in decisions
+    ]
 
 
 def _find(desk: Desk, models: Sequence[str], decision_id: str) -> DecisionRecord:

@@ -10,6 +10,7 @@ import anyio.to_thread
 import msgspec
 from fastapi import Depends, Query, Request, Response
 
+from service.deciding.explaining import Explaining
 from service.house import House
 from service.intake.log.small import Small
 from service.web.auth import Caller, Keyring, is_loopback
@@ -33,6 +34,7 @@ class Desk:
     small: Gathering[Small, dict[str, Any]]
     is_leader: Callable[[], bool]
     evaluations: Callable[[], Durations]
+    explaining: Explaining
 
     def check_room(self) -> None:
         """Raises Backlogged or Crowded where a body would be turned away anyway: before it is read and parsed."""

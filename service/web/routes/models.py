@@ -13,9 +13,10 @@ from monitors.baseline.baselines import Baseline
 from monitors.columns.column import Column
 from monitors.readings import FloatArray
 from service.house import House
+from service.ledger.records import Evaluation
+from service.orders.approvals import WAITING, awaiting
 from service.outcome_view import outcomes_of
 from service.readings_view import schema_view, unmeasured_view
-from service.records import Evaluation
 from service.web.routes.desk import AtDesk, Reader, answer
 from service.web.routes.refusals import Unknown
 from service.web.snapshot import SEGMENT_STATES
@@ -92,7 +93,7 @@ def overview(house: House, model: str) -> dict[str, Any]:
     """
     evaluation, policy = house.ledger.evaluation(model), house.policies.states().get(model)
     states = Counter(str(each["state"]) for each in filter(is_used, evaluation.segments))
-    blind = house.ledger.blindness(model)
+    blind, waits = house.ledger.blindness(model), awaiting(house, evaluation)
     return {
         "model": model,
         "champion": house.ledger.champion(model) or None,
@@ -108,6 +109,7 @@ def overview(house: House, model: str) -> dict[str, Any]:
         "evaluated_at": evaluation.at,
         "action": evaluation.action or None,
         "decision": evaluation.decision or None,
+        "awaits_approval": waits.decision if waits is not None and waits.state == WAITING else None,
     }
 
 

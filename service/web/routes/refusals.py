@@ -9,6 +9,7 @@ Refusal (a ServiceError)
 ├── WrongType             the body's Content-Type or Content-Encoding is not read here
 ├── BodyTooLarge          the body has more bytes than allowed
 ├── BodyTooSlow           the body did not arrive in time
+├── Occupied              it is done one at a time, and one is being done
 └── Crowded               too many bytes of other bodies are being read
 """
 
@@ -79,6 +80,15 @@ class BodyTooSlow(Refusal):
             f"the body did not arrive within {seconds:g} s ({read} bytes did); nothing of it was taken: send it again, "
             "in smaller bodies where the line is slow"
         )
+
+
+class Occupied(Refusal):
+    """It is done one at a time, and one is being done."""
+
+    retry_after_seconds = 10
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}, and one is done at a time: ask again after Retry-After")
 
 
 class Crowded(Refusal):

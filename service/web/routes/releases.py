@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
-from service.records import Release
+from service.ledger.records import Release
 from service.web.auth import Caller
 from service.web.routes.desk import AtDesk, Desk, Limit, Operator, Reader, answer, in_thread
 from service.web.routes.refusals import NotPossible
-from service.web.routes.retrainings import WISH_DOCUMENTED, Wish, read_wish
+from service.web.routes.wishes import WISH_DOCUMENTED, Wish, read_wish, record
 
 routes = APIRouter(tags=["releases"])
 
@@ -24,7 +24,7 @@ def list_releases(model: str, desk: AtDesk, caller: Reader, limit: Limit = 100) 
 @routes.post("/v1/models/{model}/rollback", summary="Go back to the version before", openapi_extra=WISH_DOCUMENTED)
 async def rollback(model: str, request: Request, desk: AtDesk, caller: Operator) -> Response:
     """Makes the version that the champion replaced the champion again. Again, it goes one version further back."""
-    wish = await read_wish(request, desk, caller)
+    wish = await read_wish(request, desk, caller, Wish)
     return await in_thread(lambda: _roll_back(desk, model, caller, wish))
 
 
@@ -38,6 +38,7 @@ def _roll_back(desk: Desk, model: str, caller: Caller, wish: Wish) -> Response:
         raise NotPossible(f"{model} cannot go back: {shown}")
     release = Release(model, previous, champion, house.clock(), "rollback", f"{wish.who}: {wish.why}")
     house.ledger.move_champion(release)
+    record(desk, model, "rollback", wish, version=previous, previous=champion)
     return answer(release)
 
 

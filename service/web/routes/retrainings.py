@@ -1,42 +1,23 @@
-"""Retrainings: what runs and what came of it; a person's wish for one, and a person's yes or no."""
+"""Retrainings: what runs and what came of it; a person's wish for one, yes or no to one, and end of one."""
 
-from typing import Any
+from datetime import timedelta
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from service import records
-from service.records import Retraining
+from policies.proposals import Proposal
+from service.ledger import records
+from service.ledger.records import Retraining
+from service.orders.approvals import answered_proposal, awaiting, usual_term
+from service.orders.cancelling import ask_to_cancel
 from service.web.auth import Caller
-from service.web.routes.bodies import JSON, SMALL_BYTES, check_type, decode
 from service.web.routes.desk import AtDesk, Desk, Limit, Operator, Reader, answer, in_thread
-from service.web.routes.refusals import BadRequest, NotPossible, Unknown
+from service.web.routes.refusals import NotPossible, Unknown
+from service.web.routes.wishes import LASTING_DOCUMENTED, Lasting, end_of, read_wish, record
 
 routes = APIRouter(tags=["retrainings"])
-_MOST_CHARACTERS = 1000
-
-
-class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who wants it, and why; both stay in the ledger."""
-
-    who: str
-    why: str
-
-
-WISH_DOCUMENTED: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            JSON: {
-                "schema": {
-                    "type": "object",
-                    "required": ["who", "why"],
-                    "properties": {"who": {"type": "string"}, "why": {"type": "string"}},
-                }
-            }
-        },
-    }
-}
+WISH_HOLDS = timedelta(days=7)
+"""How long a wish for a retraining waits for what speaks against it, where nothing else is said."""
 
 
 @routes.get("/v1/retrainings", summary="Retrainings of all models, newest first")
@@ -59,49 +40,95 @@ def show_retraining(retraining_id: str, desk: AtDesk, caller: Reader) -> Respons
     return answer(_find(desk, caller, retraining_id))
 
 
+@routes.get("/v1/approvals", summary="What awaits a person's yes")
+def list_approvals(desk: AtDesk, caller: Reader) -> Response:
+    """Each proposal with the reasons for it, what a yes would start, and what was answered already."""
+    house = desk.house
+    found = (awaiting(house, house.ledger.evaluation(model)) for model in desk.models(caller))
+    return answer({"approvals": [each for each in found if each is not None]})
+
+
 @routes.post(
-    "/v1/models/{model}/retrain", status_code=202, summary="Ask for a retraining", openapi_extra=WISH_DOCUMENTED
+    "/v1/models/{model}/retrain", status_code=202, summary="Ask for a retraining", openapi_extra=LASTING_DOCUMENTED
 )
 async def retrain(model: str, request: Request, desk: AtDesk, caller: Operator) -> Response:
-    """The next evaluation decides with this wish as a reason; its decision says what speaks against it, if anything."""
-    wish = await read_wish(request, desk, caller)
-    return await in_thread(lambda: _put(desk, desk.check_model(model, caller), "retrain", wish))
+    """The next evaluation decides with this wish as a reason; its decision says what speaks against it, if anything.
+
+    The wish waits for that, a week where nothing else is said.
+    """
+    wish = await read_wish(request, desk, caller, Lasting)
+    return await in_thread(lambda: _retrain(desk, desk.check_model(model, caller), wish))
 
 
 @routes.post(
-    "/v1/retrainings/{retraining_id}/approve", status_code=202, summary="Say yes", openapi_extra=WISH_DOCUMENTED
+    "/v1/retrainings/{retraining_id}/approve", status_code=202, summary="Say yes", openapi_extra=LASTING_DOCUMENTED
 )
 async def approve(retraining_id: str, request: Request, desk: AtDesk, caller: Operator) -> Response:
-    """For a decision that awaits approval: `retraining_id` is the id of that decision."""
-    wish = await read_wish(request, desk, caller)
-    return await in_thread(lambda: _put(desk, _awaiting(desk, caller, retraining_id), "approve", wish))
+    """For a decision that awaits approval: `retraining_id` is the id of that decision.
 
-
-@routes.post("/v1/retrainings/{retraining_id}/reject", status_code=202, summary="Say no", openapi_extra=WISH_DOCUMENTED)
-async def reject(retraining_id: str, request: Request, desk: AtDesk, caller: Operator) -> Response:
-    """The same for a no, which holds for a day."""
-    wish = await read_wish(request, desk, caller)
-    return await in_thread(lambda: _put(desk, _awaiting(desk, caller, retraining_id), "reject", wish))
-
-
-async def read_wish(request: Request, desk: Desk, caller: Caller) -> Wish:
-    """The body's wish; who shows a key is named with it.
-
-    Raises:
-        WrongType, BodyTooLarge, BodyTooSlow, BadRequest: the body cannot be used.
+    The yes is for what that decision proposed. It lapses when that is not proposed any more, or after a day.
     """
-    check_type(request, [JSON])
-    async with desk.bodies.take(request, SMALL_BYTES) as body:
-        wish = decode(body, Wish)
-    for field, text in (("who", wish.who), ("why", wish.why)):
-        if not text.strip() or len(text) > _MOST_CHARACTERS:
-            raise BadRequest(f"`{field}` must be a text of 1 to {_MOST_CHARACTERS} characters: it stays in the ledger")
-    return Wish(f"{wish.who} (access key {caller.name})", wish.why) if caller.name else wish
+    wish = await read_wish(request, desk, caller, Lasting)
+    return await in_thread(lambda: _answer(desk, caller, retraining_id, "approve", wish))
 
 
-def _put(desk: Desk, model: str, verb: str, wish: Wish) -> Response:
-    put = records.Request(verb, wish.who, wish.why, desk.house.clock())
-    desk.house.ledger.put_request(model, put)
+@routes.post(
+    "/v1/retrainings/{retraining_id}/reject", status_code=202, summary="Say no", openapi_extra=LASTING_DOCUMENTED
+)
+async def reject(retraining_id: str, request: Request, desk: AtDesk, caller: Operator) -> Response:
+    """The same for a no. It holds for a day, for the segments that the decision named; another one may still ask."""
+    wish = await read_wish(request, desk, caller, Lasting)
+    return await in_thread(lambda: _answer(desk, caller, retraining_id, "reject", wish))
+
+
+@routes.post(
+    "/v1/retrainings/{retraining_id}/cancel", status_code=202, summary="Cancel it", openapi_extra=LASTING_DOCUMENTED
+)
+async def cancel(retraining_id: str, request: Request, desk: AtDesk, caller: Operator) -> Response:
+    """Ends a retraining that waits or runs, as `cancelled`. Its training process is stopped; other steps end first.
+
+    What asked for it is refused for a day, or as long as is said. Too late once the champion has moved.
+    """
+    wish = await read_wish(request, desk, caller, Lasting)
+    return await in_thread(lambda: _cancel(desk, caller, retraining_id, wish))
+
+
+def _retrain(desk: Desk, model: str, wish: Lasting) -> Response:
+    house = desk.house
+    now = house.clock()
+    put = records.Request("retrain", wish.who, wish.why, now, end_of(wish, now, WISH_HOLDS))
+    record(desk, model, "retrain", wish, until=put.until)
+    house.ledger.put_request(model, put)
+    return _told(model, put)
+
+
+def _answer(desk: Desk, caller: Caller, decision_id: str, verb: str, wish: Lasting) -> Response:
+    house = desk.house
+    decision = _decided(desk, caller, decision_id)
+    model, now, proposal = decision.model, house.clock(), answered_proposal(house, decision)
+    until = end_of(wish, now, usual_term(house.policies.policy(model)))
+    record(desk, model, verb, wish, decision=decision_id, segments=proposal.segments, until=until)
+    put = records.Request(verb, wish.who, wish.why, now, until, proposal)
+    house.ledger.put_request(model, put)
+    house.ledger.drop_request(model, "approve" if verb == "reject" else "reject")
+    return _told(model, put)
+
+
+def _cancel(desk: Desk, caller: Caller, retraining_id: str, wish: Lasting) -> Response:
+    house = desk.house
+    ledger, now = house.ledger, house.clock()
+    found = _find(desk, caller, retraining_id)
+    if found.is_finished:
+        raise NotPossible(f"{found.id} is {found.state} already: {found.note or 'there is nothing to cancel'}")
+    until = end_of(wish, now, usual_term(house.policies.policy(found.model)))
+    record(desk, found.model, "cancel", wish, retraining=found.id, segments=found.segments, until=until)
+    refusal = records.Request("reject", wish.who, wish.why, now, until, Proposal(found.opened_at, found.segments))
+    ledger.put_request(found.model, refusal)
+    ask_to_cancel(ledger, found.model, found.id, wish.who, wish.why, now)
+    return answer({"retraining": found.id, "model": found.model, "state": found.state, "refused_until": until}, 202)
+
+
+def _told(model: str, put: records.Request) -> Response:
     return answer({"model": model, **msgspec.to_builtins(put)}, 202)
 
 
@@ -113,15 +140,13 @@ def _find(desk: Desk, caller: Caller, retraining_id: str) -> Retraining:
     return found
 
 
-def _awaiting(desk: Desk, caller: Caller, decision_id: str) -> str:
-    """The model whose last kept decision this is, and awaits approval."""
-    for model in desk.models(caller):
-        evaluation = desk.house.ledger.evaluation(model)
-        if evaluation.decision == decision_id:
-            if any(r["code"] == "awaiting_approval" and r["met"] for r in evaluation.reasons):
-                return model
-            raise NotPossible(f"{decision_id} does not await approval: its action is {evaluation.action}")
+def _decided(desk: Desk, caller: Caller, decision_id: str) -> records.DecisionRecord:
+    """The decision of this id. A retraining's id says that it is too late."""
+    ledger = desk.house.ledger
+    found = next((d for model in desk.models(caller) if (d := ledger.decision(model, decision_id))), None)
+    if found is not None:
+        return found
     started = _find(desk, caller, decision_id) if decision_id.startswith("r-") else None
     if started is not None:
         raise NotPossible(f"{started.id} was started already and is {started.state}: there is nothing to approve")
-    raise Unknown(f"no decision {decision_id[:100]!r} awaits approval; GET /v1/models/MODEL shows the last one of each")
+    raise Unknown(f"no decision {decision_id[:100]!r} awaits approval; GET /v1/approvals lists what does")

@@ -1,0 +1,1 @@
+"""What a person reads beside a decision to retrain; the only door to Evidently."""

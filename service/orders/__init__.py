@@ -1,0 +1,1 @@
+"""What people order: silences, freezes, approvals, cancelling."""

@@ -1,0 +1,1 @@
+"""Shadow policies: what they would have done."""

@@ -26,7 +26,7 @@ from policies.file.policy import Gate
 from policies.file.schema import json_schema
 from policies.gate import judge
 from policies.states import STATES
-from service.cli import _parser
+from service.cli import parser_of_commands
 from service.intake.bodies.checks import REASONS
 from service.intake.joining.ends import ENDS
 from service.ledger.records import FINISHED
@@ -133,7 +133,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
             for name, child in action.choices.items():
                 yield from walk(child, (*words, name))
 
-    return dict(walk(_parser(), ("tidegate",)))
+    return dict(walk(parser_of_commands(), ("tidegate",)))
 
 
 def flags(parser: argparse.ArgumentParser) -> set[str]:
@@ -160,7 +160,7 @@ def test_every_command_shown_can_be_typed(path):
             words = shlex.split(typed[1], comments=True)
             end = next((i for i, word in enumerate(words) if word in {">", ">>", "|"}), len(words))
             if not line.startswith(("helm", "docker", "kubectl")):
-                _parser().parse_args(words[:end])
+                parser_of_commands().parse_args(words[:end])
 
 
 def test_every_make_target_shown_is_there():

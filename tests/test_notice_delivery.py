@@ -29,8 +29,8 @@ from service.notices.delivery import Delivery
 from service.notices.messages import Message, sign
 from service.notices.outbox import Letter, Outbox
 from service.notices.post import Reply, Stopped, post
+from service.retraining.watching import _regress
 from service.training.registry import Registry
-from service.watch import _regress
 
 ROOT = Path(__file__).parent.parent
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

@@ -21,7 +21,9 @@ from service.intake.bodies.wire import Batch
 from service.intake.log.ingest import hash_body
 from service.ledger.records import DecisionRecord, Release, Watch
 from service.replay import FileClock
-from service.retrain import Launch, open_retraining
+from service.retraining.course import Launch
+from service.retraining.opening import open_retraining
+from service.retraining.watching import watch_release
 from service.settings import Durability, Settings
 from service.training.comparing import with_predictions
 from service.training.curate import digest_ids
@@ -31,7 +33,6 @@ from service.training.references import baseline_of, keep_baseline
 from service.training.registry import Registry
 from service.training.trainers import refit
 from service.training.training_errors import LossNotFinite
-from service.watch import watch_release
 
 POLICY_VALUE = parse(POLICY)
 

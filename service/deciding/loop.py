@@ -10,10 +10,11 @@ from service.errors import ArchiveAway
 from service.evidence.reports import Reports
 from service.house import House
 from service.ledger.records import DecisionRecord, Release, Retraining
-from service.retrain import Launch, Retrainer, open_retraining
+from service.retraining.course import Launch, Retrainer
+from service.retraining.opening import open_retraining
+from service.retraining.watching import watch_release
 from service.training.launchers import launch_here
 from service.training.registry import Registry
-from service.watch import watch_release
 
 _log = logging.getLogger(__name__)
 

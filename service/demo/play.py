@@ -16,7 +16,7 @@ from service.intake.folding.worker import Worker
 from service.intake.joining.joiner import Joiner
 from service.ledger.records import Evaluation, Watch
 from service.replay import FileClock
-from service.retrain import Launch
+from service.retraining.course import Launch
 from service.training.registry import Registry
 
 _LABELS = pa.schema({"prediction_id": pa.string(), "timestamp": pa.timestamp("us", tz="UTC"), "label": pa.string()})

@@ -44,7 +44,7 @@ chart: $(VENV)/.dev
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
-		--custom-compile-command "make lock" --extra build --extra s3 --output-file requirements.lock pyproject.toml
+		--custom-compile-command "make lock" --extra build --extra kubernetes --extra s3 --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
 		--custom-compile-command "make lock" --extra dev --output-file requirements-dev.lock pyproject.toml
 

@@ -6,7 +6,7 @@ After the habit of Alertmanager's `needsUpdate`: state, limits and time in, a na
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def data_fault(moment: Moment) -> Reason:
     if ended is None:
         return Reason("data_fault", False, None, None, None, None, "no fault in the data is known")
     quiet = moment.now - ended
-    text = f"the last fault ended {format_span(quiet)} ago, {format_span(wait)} of quiet are needed"
+    text = f"the last fault ended {_rough(quiet)} ago, {format_span(wait)} of quiet are needed"
     return Reason("data_fault", quiet < wait, None, None, quiet.total_seconds(), wait.total_seconds(), text)
 
 
@@ -86,7 +86,7 @@ def cooling_down(moment: Moment) -> Reason:
         text = "no retraining has finished yet"
         return Reason("cooling_down", False, None, None, None, cooldown.total_seconds(), text)
     rest = moment.now - ended
-    text = f"the last retraining finished {format_span(rest)} ago, the policy asks for {format_span(cooldown)} of rest"
+    text = f"the last retraining finished {_rough(rest)} ago, the policy asks for {format_span(cooldown)} of rest"
     return Reason("cooling_down", rest < cooldown, None, None, rest.total_seconds(), cooldown.total_seconds(), text)
 
 
@@ -175,3 +175,9 @@ def fault_quiet_since(moment: Moment) -> datetime | None:
     if moment.assessment.quality.fault.any():
         return None
     return moment.now if moment.history.fault_open else moment.history.fault_quiet_since
+
+
+def _rough(span: timedelta) -> str:
+    """A span as a person says it: `10d6h` rather than `10d6h3m7s532ms`."""
+    grain = next((g for g in (timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)) if span >= 10 * g), None)
+    return format_span(span - span % grain if grain else span)

@@ -113,7 +113,7 @@ def test_defaults_are_sound_and_inherited_by_every_policy_beside_them(file):
     assert all(policy.owner == "ml@shop.example" and policy.retrain.budget for policy in beside)
 
 
-@pytest.mark.parametrize("folder", {file.parent for file in EXAMPLES}, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", sorted({file.parent for file in EXAMPLES}), ids=lambda folder: folder.name)
 def test_the_folder_can_be_watched_as_it_is(folder):
     watched = PolicyFolder(folder)
     watched.reload()

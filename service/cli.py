@@ -9,7 +9,7 @@ from importlib import import_module
 
 from service.arguments.operations import add_operations
 from service.arguments.policy import add_policy
-from service.arguments.serving import add_files, add_imports, add_serving
+from service.arguments.serving import add_files, add_imports, add_serving, add_training
 from service.errors import ServiceError
 from service.settings import Settings
 
@@ -52,6 +52,7 @@ def parser_of_commands() -> argparse.ArgumentParser:
     add_imports(verbs)
     add_policy(verbs)
     add_operations(verbs)
+    add_training(verbs)
     return parser
 
 

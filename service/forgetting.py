@@ -4,8 +4,8 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-_COPIES = ("retrainings/*/*.parquet", "evidence/*/*.parquet")
-"""What was trained on and what reports were made of. Models, manifests and the reports themselves stay."""
+_COPIES = ("retrainings/**/*.parquet", "retrainings/*/sent/*/*", "evidence/*/*.parquet")
+"""What was trained on, sent by trainers, reported of. Models, manifests and the reports themselves stay."""
 
 
 def forget_copies(data_dir: Path, before: datetime) -> int:

@@ -135,8 +135,9 @@ def keep_of(house: House) -> Keep:
         ledger = house.ledger
         if ledger.baselines(model).get(version) != fingerprint:
             return False
-        watch = ledger.watch(model)
-        return version in {ledger.champion(model), *((watch.version, watch.previous) if watch else ())}
+        watch, trial = ledger.watch(model), ledger.trying(model)
+        served = {ledger.champion(model), *((watch.version, watch.previous) if watch else ())}
+        return version in (served | {trial.version} if trial else served)
 
     settings = house.settings
     return Keep(settings.keep_slices, settings.keep_profiles, in_service, house.archive_files)

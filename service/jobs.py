@@ -12,29 +12,33 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from service.deciding.loop import Loop
 from service.errors import ServiceError, StaleOwner
+from service.failures.looking import look_if_due
 from service.forgetting import forget_copies
 from service.house import House
 from service.intake.archive.compaction import Compaction
 from service.notices.announcing import announce
 from service.notices.delivery import Delivery
+from service.registries.registering import Registering
 from service.storage.ownership import Ownership
-from service.training.launchers import Stopping
 from service.web.snapshot import NO_EVALUATIONS, Durations
 
 _log = logging.getLogger(__name__)
 RELOAD_SECONDS = 2.0
 RETRAINING_LOOK_SECONDS = 2.0
 TIDY_SECONDS = 60.0
+FAILURES_SECONDS = 30.0
 DELIVERY_SECONDS = 2.0
+REGISTERING_SECONDS = 30.0
 _STEPS_A_TIDY = 20
 
 
 class Jobs:
-    """The schedule of one process. `leads` is False for processes that only read the policies."""
+    """The schedule of one process; without a loop it only reads policies. `rest` is called when it stops leading."""
 
-    def __init__(self, house: House, loop: Loop | None) -> None:
+    def __init__(self, house: House, loop: Loop | None, rest: Callable[[], None] = lambda: None) -> None:
         self._house = house
         self._loop = loop
+        self._rest = rest
         settings = house.settings
         self._lease = Ownership(house.store, "leader", uuid.uuid4().hex, lease=settings.lease, alone=not settings.store)
         self._evaluations = NO_EVALUATIONS
@@ -73,12 +77,17 @@ class Jobs:
             self._guarded(self._lead)()
             self._every("lead", self._lead, self._house.settings.lease.total_seconds() / 3)
             self._every("tidy", self._tidy, TIDY_SECONDS)
+            self._every("failures", self._look_at_failures, FAILURES_SECONDS)
             self._every("notices", self._deliver, DELIVERY_SECONDS)
+            if self._house.settings.mlflow:
+                self._every("mlflow", self._register, REGISTERING_SECONDS)
 
     def stop(self) -> None:
         """End: nothing new starts, and what runs is waited for; leadership is given up."""
         self._is_stopping = True
         self._scheduler.shutdown(wait=True)
+        if self.is_leader:
+            self._rest()
         try:
             self._lease.release()
         except ServiceError as error:
@@ -135,10 +144,10 @@ class Jobs:
     def _retrain(self, model: str) -> None:
         if self._loop is None or not self.is_leader:
             return
-        done = self._loop.finish(model)
-        if done is not None:
+        seen = self._loop.finish(model)
+        if seen is not None and seen.is_finished:
             announce(self._house, model)
-            _log.info("%s: retraining %s %s: %s", model, done.id, done.state, done.note)
+            _log.info("%s: retraining %s %s: %s", model, seen.id, seen.state, seen.note)
 
     def _tell_problems(self) -> None:
         """Whoever edited a policy badly hears of it now, and not at the next evaluation."""
@@ -147,6 +156,11 @@ class Jobs:
             if self.is_leader and problem != self._problems.get(model, ""):
                 announce(self._house, model)
                 self._problems[model] = problem
+
+    def _register(self) -> None:
+        """Bring MLflow in step, apart from everything that releases: it may be slow or away."""
+        if self.is_leader:
+            Registering(self._house, goes_on=lambda: self.is_leader and not self._is_stopping).step()
 
     def _deliver(self) -> None:
         if self.is_leader:
@@ -164,12 +178,16 @@ class Jobs:
                 return
             _log.info("%s files of the archive were put together or have had their time", gone)
 
+    def _look_at_failures(self) -> None:
+        """Sort the newest errors of every model where enough of them are new; one model's trouble is not another's."""
+        for state in list(self._house.policies.states().values()):
+            if self.is_leader and not self._is_stopping:
+                self._guarded(partial(look_if_due, self._house, state.policy))()
+
     def _guarded(self, job: Callable[[], object]) -> Callable[[], None]:
         def run() -> None:
             try:
                 job()
-            except Stopping:
-                _log.info("stopped in the middle of a retraining; the next start begins it again")
             except ServiceError as error:
                 _log.warning("%s", error)
             except Exception:  # noqa: BLE001  one bad turn must not end the schedule; it is logged whole

@@ -55,7 +55,7 @@ class Remote:
         """The lines of GET /v1/<path> with a query, byte for byte."""
         return self._read("GET", path, None, query=query).split(b"\n")[:-1]
 
-    def post(self, *path: str, **body: str) -> Any:  # noqa: ANN401  same
+    def post(self, *path: str, **body: str | float) -> Any:  # noqa: ANN401  same
         """The answer of POST /v1/<path> with a JSON object."""
         return self._ask("POST", path, json.dumps(body).encode())
 

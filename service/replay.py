@@ -19,6 +19,7 @@ from service.errors import ServiceError
 from service.house import House, joiner_of, worker_of
 from service.intake.bodies.wire import Batch
 from service.ledger.records import DecisionRecord, Request, Retraining
+from service.retraining.routing import serve_routed
 from service.training.comparing import outcomes
 from service.training.first_model import train_first
 from service.training.registry import Registry
@@ -153,17 +154,15 @@ class Replay:
             begin = end
 
     def _serve(self, begin: int, end: int) -> None:
-        """What the production system does: predict with the champion, and post."""
+        """What the production system does: predict with the version that a row is assigned, and post."""
         rows, name = self._rows.slice(begin, end - begin), self._policy.model
-        version = self._house.ledger.champion(name)
-        answers = self._registry.load(name, version).predict(rows)
+        answers = serve_routed(self._house, self._registry, name, rows)
         self._at(end - 1)
         scores = outcomes(self._policy.task.kind, answers.column("prediction"), rows)
         self.account.scored += len(scores)
         self.account.total += float(scores.sum())
         columns = {"prediction_id": rows.column("prediction_id"), "timestamp": rows.column("timestamp")}
-        columns["model_version"] = pa.array([version] * rows.num_rows, pa.string())
-        columns |= {name: answers.column(name) for name in ("prediction", "confidence")}
+        columns |= {name: answers.column(name) for name in answers.column_names}
         columns |= {c: rows.column(c) for c in rows.column_names if c.startswith(("feature_", "tag_"))}
         self._house.ingest.accept_predictions(
             name, Batch(pa.table(columns)), f"rows-{begin}", str(begin), self._clock()

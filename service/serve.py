@@ -4,10 +4,9 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -18,13 +17,10 @@ from service.errors import BadSetting, ServiceError
 from service.house import House, joiner_of, open_house, worker_of
 from service.intake.log.tide import Tide
 from service.jobs import Jobs
-from service.orders.cancelling import heed
+from service.launching.choose import Launchers
 from service.settings import Settings
 from service.storage.cautions import cautions
-from service.training.checkpoints import Checkpoint
-from service.training.launchers import launch_child
 from service.training.registry import Registry
-from service.training.train_files import Outcome, read_job
 from service.web.api import create_app
 from service.web.auth import has_keys, is_loopback, take_keys
 
@@ -105,11 +101,10 @@ def _take_keys_file(house: House, name: str) -> None:
 
 @contextmanager
 def _deciding(house: House, stop: Event) -> Iterator[Jobs]:
-    loop = None
+    loop, launchers = None, Launchers(house)
     if house.settings.role in {"all", "scheduler"}:
-        registry = Registry(house.settings.data_dir, house.files)
-        loop = Loop(house, registry, partial(_launch, house, stop))
-    jobs = Jobs(house, loop)
+        loop = Loop(house, Registry(house.settings.data_dir, house.files), launchers)
+    jobs = Jobs(house, loop, launchers.rest)
     jobs.start()
     try:
         yield jobs
@@ -118,12 +113,7 @@ def _deciding(house: House, stop: Event) -> Iterator[Jobs]:
         if loop is not None:
             loop.reports.close()
         jobs.stop()
-
-
-def _launch(house: House, stop: Event, folder: Path, note: Callable[[Checkpoint], None]) -> Outcome:
-    """A child process that ends where the service does, or where a person cancels the retraining."""
-    model = read_job(folder).model
-    return launch_child(folder, note, stop, lambda: heed(house.ledger, model, folder.name))
+        launchers.close()
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """What the operator chose: read once at start from TIDEGATE_* and flags, frozen, passed down."""
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -10,9 +8,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from service.errors import BadSetting
+from service.signatures import SECRET_FORM, is_secret
 from service.storage.addresses import address_of
 
-_SECRETS = frozenset({"notice_url", "notice_secret", "slack_url"})
+_SECRETS = frozenset({"notice_url", "notice_secret", "slack_url", "mlflow_token"})
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -107,13 +106,30 @@ class Settings:
     keep_profiles: timedelta = timedelta(days=365)
     #: A worker that shows no life for this long loses its partitions to another.
     lease: timedelta = timedelta(seconds=10)
+    #: Most memory, in bytes, that each process of a builtin or command trainer may reserve.
+    trainer_memory_bytes: int = 4 << 30
+    #: Most processor time of each process of such a trainer.
+    trainer_cpu: timedelta = timedelta(days=1)
+    #: Most bytes of all files in the folder of such a trainer.
+    trainer_disk_bytes: int = 10 << 30
+    #: Most bytes of what an outside trainer sends at once: predictions, or a model as an archive.
+    max_upload_bytes: int = 256 << 20
     #: Address that notices are posted to as CloudEvents; empty: none are.
     notice_url: str = field(default="", repr=False)
     #: Secret that signs them by Standard Webhooks, `whsec_` and base64; empty: they are not signed.
     notice_secret: str = field(default="", repr=False)
     #: Incoming webhook of Slack, or what speaks like it, that notices are posted to as text; empty: none are.
     slack_url: str = field(default="", repr=False)
-    #: Address of the console as people reach it, for the links in notices; empty: notices have no links.
+    #: Address of an MLflow in whose registry releases are registered too; empty: in none.
+    mlflow: str = ""
+    #: What is sent along to it: a bearer's token, or user and password with a colon between; empty: nothing.
+    mlflow_token: str = field(default="", repr=False)
+    #: Address at which outside trainers reach the service, where it is not TIDEGATE_PUBLIC_URL.
+    trainer_url: str = ""
+    #: Image of the builtin trainer in a Job of its own, by digest: the service's own one.
+    trainer_image: str = ""
+    #: Address of the service as people and outside trainers reach it; empty: notices have no links, and no trainer
+    #: outside is launched.
     public_url: str = ""
 
     @classmethod
@@ -216,12 +232,8 @@ def _http(text: str) -> str:
 
 
 def _secret(text: str) -> str:
-    try:
-        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
-        key = b""
-    if text and not (text.startswith("whsec_") and 24 <= len(key) <= 64):
-        raise ValueError("`whsec_` and 24 to 64 bytes in base64 are needed: echo whsec_$(openssl rand -base64 32)")
+    if text and not is_secret(text):
+        raise ValueError(SECRET_FORM)
     return text
 
 
@@ -267,11 +279,19 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "keep_slices": _duration,
     "keep_profiles": _duration,
     "lease": _duration,
+    "trainer_memory_bytes": _whole(256 << 20, 1 << 50),
+    "trainer_cpu": _duration,
+    "trainer_disk_bytes": _whole(1 << 20, 1 << 50),
+    "max_upload_bytes": _whole(1024, 16 << 30),
     "keys_file": str,
     "notice_url": _http,
     "notice_secret": _secret,
     "slack_url": _http,
+    "mlflow": lambda text: _http(text).rstrip("/"),
+    "mlflow_token": str,
     "public_url": lambda text: _http(text).rstrip("/"),
+    "trainer_url": lambda text: _http(text).rstrip("/"),
+    "trainer_image": str,
 }
 
 SETTING_NAMES = tuple(field.name for field in fields(Settings))

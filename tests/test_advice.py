@@ -23,14 +23,16 @@ IN_VAIN = {
     "performance: {metric: macro_f1}": "performance.metric: macro_f1 has no estimate, so the estimated drop is that of",
     "retrain: {cooldown: 20d, budget: {count: 3, per: 30d}}": "retrain.budget: a cooldown of 20d leaves room for 2",
     "retrain: {freeze: [2026-11-01/2026-12-01]}": "retrain.freeze[0] ended at 2026-12-01T00:00:00Z: it can go",
+    "retrain: {trainer: {kind: kubernetes, image: 'trainer:1'}}": "retrain.trainer.image: trainer:1 has no digest",
+    "gate: {max_size: 5MB}\nretrain: {trainer: {kind: command, command: [train]}}": "gate.max_size: measured where the",
     "silences: [{column: a, until: 2026-11-30, who: b, reason: c}]": "silences[0] ended at 2026-11-30T00:00:00Z",
-    "gate: {canary: {share: 5%, for: 6h}}": "gate.canary has no effect yet",
 }
 
 SOUND = (
     "",
     "drift: {statistic: ks, threshold: 1}",
     "drift: {threshold: 5}",
+    "gate: {max_size: 5MB, latency_p95: 50ms}",
     "drift: {columns: {'a*': {statistic: ks, threshold: 2}, b: ignore}}",
     "segments: [[a]]\nretrain: {when: [{drift: {segments: 2}}]}",
     "retrain: {when: [{drift: {columns: 3}}, {drift: {columns: 1}, and: estimated_drop}]}",
@@ -39,6 +41,8 @@ SOUND = (
     "retrain: {cooldown: 20d, budget: {count: 2, per: 30d}}",
     "retrain: {cooldown: 0s, budget: {count: 99, per: 30d}}",
     "retrain: {freeze: [2026-11-01/2026-12-02]}",
+    "retrain: {trainer: {kind: kubernetes, image: 'trainer@sha256:1'}}",
+    "retrain: {trainer: {kind: kubernetes}}",
     "drift: {statistic: TVD}\noverrides: [{segment: all, drift: {threshold: 1}}, {segment: a*, persist: 3}]",
 )
 

@@ -1,19 +1,22 @@
 """A person's yes, no and stop, over HTTP and the command line, on a real house whose model went wrong."""
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from threading import Event
 
 import httpx
 from houses import client_of
 from test_replay import POLICY, rows
 from test_retrain import Shop, open_shop
 
-from service import cli, serve
+from service import cli
 from service.deciding.loop import Turn
-from service.training.launchers import launch_here
+from service.launching.child import Child
+from service.launching.here import Here
+from service.launching.limits import Limits
+from service.retraining.standing import Standing
 from service.web.auth import create_key
 
 ASKS = POLICY + "retrain: {approval: required, cooldown: 0s}\n"
@@ -204,18 +207,16 @@ def test_a_waiting_retraining_is_cancelled_and_what_asked_for_it_is_refused(tmp_
 
 
 def test_a_running_training_process_is_stopped(tmp_path):
-    with wrong_model(tmp_path, ALONE) as desk:
+    with wrong_model(tmp_path, ALONE) as desk, closing(Child(Limits.of(desk.shop.house.settings))) as child:
         opened, house = desk.decide(rows=60).opened, desk.shop.house
-        folders = []
-
-        def launch(folder, note):
-            folders.append(folder)
-            desk.say("cancel", opened.id)
-            return serve._launch(house, Event(), folder, note)
-
-        done = desk.shop.loop(launch).finish("flip")
+        loop = desk.shop.loop(child)
+        assert loop.finish("flip").state == "training"
+        desk.say("cancel", opened.id)
+        done = loop.finish("flip")
         assert (done.state, house.ledger.champion("flip")) == ("cancelled", "1")
-        assert not (folders[0] / "result.json").exists()
+        while child.look(Standing(house, done).order).state == "running":
+            time.sleep(0.01)  # its keeper ends it in a moment
+        assert child.look(Standing(house, done).order).state == "failed"
         assert desk.shop.loop().finish("flip") is None
 
 
@@ -223,15 +224,13 @@ def test_a_cancellation_between_the_checkpoints_of_a_trainer_here_is_heeded(tmp_
     with wrong_model(tmp_path, ALONE) as desk:
         opened = desk.decide(rows=60).opened
 
-        def launch(folder, note):
-            def first(checkpoint):
-                if checkpoint.step == 1:
-                    desk.say("cancel", opened.id)
-                note(checkpoint)
+        def tell(order, checkpoint):
+            if checkpoint.step == 1:
+                desk.say("cancel", opened.id)
+                here.cancel(order)
 
-            return launch_here(folder, first)
-
-        done = desk.shop.loop(launch).finish("flip")
+        here = Here(tell)
+        done = desk.shop.loop(here).finish("flip")
         assert (done.state, len(done.checkpoints)) == ("cancelled", 1)
 
 

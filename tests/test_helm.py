@@ -1,6 +1,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ import helm_python
 import pytest
 from ruamel.yaml import YAML
 
+from policies.file.parse import parse
+from service.launching.job_manifest import Surroundings, manifest_of
+from service.launching.port import Order
 from service.settings import Settings
 
 CHART = Path(__file__).parent.parent / "helm/tidegate"
@@ -95,12 +99,14 @@ def test_helm_finds_nothing_wrong(feature: str | None) -> None:
 
 @pytest.mark.parametrize("feature", [None, *FEATURES])
 def test_every_pod_is_confined(feature: str | None) -> None:
-    for role, pod in pods(render(values_of(feature) if feature else {})).items():
+    values = values_of(feature) if feature else {}
+    launches = values.get("trainers", {}).get("kubernetes", {}).get("enabled", False)
+    for role, pod in pods(render(values)).items():
         spec = pod["spec"]
         (only,) = spec["containers"]
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert spec["automountServiceAccountToken"] is False
+        assert spec["automountServiceAccountToken"] is (launches and role in {"all", "scheduler"})
         assert only["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -284,6 +290,74 @@ def test_notices_go_where_a_secret_says_with_links_to_the_console() -> None:
     assert not {*keys, "TIDEGATE_PUBLIC_URL"} & set(environment(render()))
 
 
+def test_jobs_that_train_need_rights_that_nobody_has_by_default() -> None:
+    assert not {"Role", "RoleBinding", "ClusterRole"} & {kind for kind, _ in render()}
+    assert not [name for name in environment(render()) if "TRAINER" in name]
+
+
+def test_the_scheduler_may_launch_look_and_cancel_where_jobs_train_and_no_more() -> None:
+    manifests = render(values_of("kubernetes-trainer"))
+
+    role, binding = (manifests[kind, "shoes-tidegate-trainers"] for kind in ("Role", "RoleBinding"))
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "ml-training"
+    allowed = {name: rule["verbs"] for rule in role["rules"] for name in rule["resources"]}
+    assert allowed == {
+        "jobs": ["create", "get", "delete"],
+        "pods": ["list"],
+        "pods/log": ["get"],
+        "events": ["list"],
+    }
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "shoes-tidegate", "namespace": "ml"}]
+    given = environment(manifests, "scheduler")
+    assert given["TIDEGATE_TRAINER_URL"] == "http://shoes-tidegate.ml.svc:8321"
+    assert given["TIDEGATE_TRAINER_IMAGE"] == container(manifests, "scheduler")["image"]
+    (rule,) = manifests["NetworkPolicy", "shoes-tidegate"]["spec"]["ingress"]
+    assert rule["from"][1:] == [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ml-training"}},
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "tidegate-trainer"}},
+        }
+    ]
+
+
+def test_what_the_policy_lets_in_is_what_the_launcher_makes() -> None:
+    policy = parse(values_of("kubernetes-trainer")["policies"]["shop"])
+    order = Order("r-1", "r-1", "shop", "2", Path(), policy.retrain.trainer, "d", datetime(2026, 12, 1, tzinfo=UTC))
+    manifests = render(values_of("kubernetes-trainer"))
+    job = manifest_of(order, Surroundings("ml", environment(manifests, "scheduler")["TIDEGATE_TRAINER_IMAGE"], {}))
+
+    (peer,) = manifests["NetworkPolicy", "shoes-tidegate"]["spec"]["ingress"][0]["from"][1:]
+    assert selects(peer["podSelector"]["matchLabels"], job["spec"]["template"])
+    assert peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] == job["metadata"]["namespace"]
+    assert manifests["Role", "shoes-tidegate-trainers"]["metadata"]["namespace"] == job["metadata"]["namespace"]
+    for (kind, _), each in manifests.items():
+        if kind in {"Service", "PodDisruptionBudget"}:
+            selector = each["spec"]["selector"]
+            assert not selects(selector.get("matchLabels", selector), job["spec"]["template"])
+
+
+def test_job_templates_lie_below_the_policies_and_are_taken_for_none() -> None:
+    values = values_of("kubernetes-trainer")
+    manifests = render(values)
+
+    volumes = {each["name"]: each for each in pods(manifests)["scheduler"]["spec"]["volumes"]}
+    policies, jobs = (source["configMap"] for source in volumes["policies"]["projected"]["sources"])
+    assert policies == {"name": "shoes-tidegate-policies"}
+    assert jobs == {"name": "shoes-tidegate-jobs", "items": [{"key": "train.yaml", "path": "jobs/train.yaml"}]}
+    held = manifests["ConfigMap", "shoes-tidegate-jobs"]["data"]["train.yaml"]
+    assert held.rstrip() == values["trainers"]["kubernetes"]["templates"]["train"].rstrip()
+    assert parse(values["policies"]["shop"]).retrain.trainer.template == "jobs/train.yaml"
+
+
+def test_an_address_and_an_image_of_ones_own_go_before() -> None:
+    own = {"url": "https://tidegate.example", "kubernetes": {"enabled": True, "image": "mine@sha256:1"}}
+    given = environment(render({"trainers": own}))
+
+    assert (given["TIDEGATE_TRAINER_URL"], given["TIDEGATE_TRAINER_IMAGE"]) == (own["url"], "mine@sha256:1")
+    assert render({"trainers": own})["Role", "shoes-tidegate-trainers"]["metadata"]["namespace"] == "ml"
+
+
 def test_dashboards_are_the_files() -> None:
     held = render(values_of("monitoring"))["ConfigMap", "shoes-tidegate-dashboards"]
 
@@ -352,6 +426,8 @@ def test_placement_is_passed_on() -> None:
         {"service": {"port": 70000}},
         {"serviceMonitor": {"interval": "often"}},
         {"console": {"url": "tidegate.example"}},
+        {"trainers": {"url": "tidegate.example"}},
+        {"trainers": {"kubernetes": {"namespaces": ["ML"]}}},
         {"notices": {"slackKey": ""}},
         {"notices": {"url": "https://hooks.slack.example/secret"}},
         {"terminationGracePeriodSeconds": 1},

@@ -24,6 +24,8 @@ from service.web.snapshot import (
     Performance,
     SegmentSnapshot,
     Snapshot,
+    TrainingSnapshot,
+    TrialSnapshot,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -59,15 +61,22 @@ SHOES = ModelSnapshot(
     triggers={"confirmed": 3, "unfounded": 1},
     retrainings={"released": 1},
     retraining_running=True,
+    training=TrainingSnapshot(0.5, 3, {"training": 0.1, "validation": 0.2}, {"accuracy": 0.9}),
     retraining_durations=Durations.of(RETRAINING_BOUNDS, [42.0, 700.0]),
     budget_remaining=3,
     verdicts={"pass": 1},
     releases=1,
+    between_regressions_seconds=86_400.0,
+    trial=TrialSnapshot("8", "canary", 0.05, 120, 40),
+    aftermath="cleared",
+    mlflow_in_step=True,
     policy_reload_ok=True,
     unmeasured=5,
     schema={"unknown": 12},
     signals=1,
     shadow_decisions={("careful", "watch"): 3},
+    failures={"open": 4, "fixed": 1},
+    failure_shares={"f-e4c7ee6731": 0.22},
 )
 EVERYTHING = Snapshot(
     models=(SHOES,),

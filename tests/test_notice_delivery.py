@@ -23,13 +23,13 @@ from policies.proposals import Proposal
 from service.deciding.loop import Loop
 from service.house import House
 from service.jobs import Jobs
-from service.ledger.records import Evaluation, Request, Retraining, Watch
+from service.ledger.records import Evaluation, Regression, Request, Retraining
 from service.notices.announcing import announce
 from service.notices.delivery import Delivery
 from service.notices.messages import Message, sign
 from service.notices.outbox import Letter, Outbox
 from service.notices.post import Reply, Stopped, post
-from service.retraining.watching import _regress
+from service.notices.regressions import keep_regression
 from service.training.registry import Registry
 
 ROOT = Path(__file__).parent.parent
@@ -286,8 +286,7 @@ def test_a_regression_that_a_person_has_to_answer_is_told_with_its_segments(serv
     manual = POLICY + "watch: {rollback: manual}\n"
     with receiving() as hook, shop(server, tmp_path, manual, notice_url=hook.url) as (house, clock):
         announce(house, "shop")
-        watch = Watch("2", "1", clock.now + timedelta(days=7))
-        assert _regress(house, house.policies.policy("shop"), watch, "worse than version 1 in intent=returns") is None
+        keep_regression(house.store, Regression("shop", "2", "1", clock.now, "worse than version 1 in intent=returns"))
         assert announce(house, "shop") == 1
         assert letters(house)[0].notice.lines[0] == "worse than version 1 in intent=returns"
 

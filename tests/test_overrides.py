@@ -15,7 +15,8 @@ from policies.decide import History, decide
 from policies.errors import PolicyInvalid
 from policies.file.overrides import Override, place_of
 from policies.file.parse import parse
-from policies.gate import Gate, judge
+from policies.file.policy import Gate
+from policies.gate import judge
 from policies.limits import limits_of, policy_for
 from service.readings_view import segments_view
 
@@ -259,7 +260,7 @@ def test_the_gate_asks_of_the_segment_what_its_override_says():
     assert answer_of(Gate()) == "worse"
     assert answer_of(Gate(), own=own) == "better_or_equal"
     assert answer_of(Gate(min_segment_labels=500), own=own) == "better_or_equal"
-    assert policy_for(rules, "all").gate == Gate()
+    assert policy_for(rules, "all").gate == rules.gate
 
 
 def test_the_console_shows_the_segments_own_threshold():

@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -10,7 +11,16 @@ from streams import START, predictions
 
 from service.evidence import reports as evidence
 from service.house import House
-from service.ledger.records import DecisionRecord, Evaluation, Release, Retraining, Watch
+from service.ledger.records import (
+    Aftermath,
+    DecisionRecord,
+    Evaluation,
+    Regression,
+    Release,
+    Retraining,
+    Trial,
+    Watch,
+)
 from service.storage.embedded import Embedded
 from service.web.pages import STATE_SIGNS
 from service.web.snapshot import SEGMENT_STATES
@@ -86,7 +96,6 @@ def fill(house: House) -> None:
         findings=(f"a new value {HOSTILE}",),
     )
     house.ledger.record(shown, decision, [])
-    house.ledger.save_watch("shop", Watch("2", "1", NOON))
     segment = {
         "name": "all",
         "n": 300,
@@ -101,7 +110,8 @@ def fill(house: House) -> None:
     )  # fmt: skip
     house.ledger.open_retraining(refused)
     give_baseline(house, "2")
-    house.ledger.move_champion(Release("shop", "2", "1", NOON, "release", "better on every segment"))
+    released = Release("shop", "2", "1", NOON, "release", "better on every segment")
+    house.ledger.move_champion(released, Watch("2", "1", NOON))
 
 
 def test_an_empty_house_says_what_to_do_first(server: Embedded, tmp_path):
@@ -152,6 +162,38 @@ def test_decisions_retrainings_and_releases_are_told_in_words(house, client):
         assert said in text
     assert "never shown" not in text
     assert text.index("performance asks") < text.index("all: too small")
+
+
+def test_a_trial_and_what_came_of_releases_are_told(house, client):
+    fill(house)
+    ledger = house.ledger
+    segment = {
+        "name": "all",
+        "answer": "better_or_equal",
+        "rows": 120,
+        "labels": 40,
+        "champion": 0.9,
+        "challenger": 0.91,
+    }
+    trial = Trial("canary", 0.05, NOON, NOON + timedelta(hours=6), 120, 40, segments=(segment,), text="120 rows so far")
+    tried = Retraining("r-9", "shop", "d-1", "2", "trying", NOON, ("manual",), (), version="9", trial=trial)
+    ledger.open_retraining(tried)
+    ledger.record_regression(Regression("shop", "0", "x", NOON, "worse in all", rows=300, rollback="automatic"))
+    means = {"before": {"mean": 0.8, "rows": 900}, "now": {"mean": 0.6, "rows": 500}}
+    asked = {"segment": "all", "answer": "cleared", "text": "accuracy is back"}
+    found = Aftermath("shop", "2", NOON, "cleared", (asked,), {"field": "resolved", **means, "is_worse": True})
+    ledger.save_aftermath(found)
+    text = flat(page_of(client))
+    for said in (
+        "Version 9 is on trial as a canary against 2 since",
+        "with 5.0 % of the traffic. 120 rows so far",
+        "tidegate cancel r-9",
+        "all better or equal 120 40 0.9 0.91",
+        "version 0 was worse in all, 300 rows; rolled back",
+        "what asked for it has cleared: all: accuracy is back.",
+        "resolved is 0.6 on 500 rows, 0.8 on 900 of the version before: worse",
+    ):
+        assert said in text
 
 
 def test_evidence_is_linked_once_it_is_there(house, client):

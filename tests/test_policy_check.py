@@ -77,6 +77,28 @@ def test_what_cannot_be_meant_is_noted_and_is_no_failure(folder, capsys):
     assert "must_pass" not in check(capsys, file)[1]
 
 
+def test_a_job_template_that_cannot_be_used_and_images_that_may_change_are_noted(folder, capsys):
+    file, template = folder / "shop.yaml", folder / "jobs" / "job.yaml"
+    file.write_text(GOOD + "retrain: {trainer: {kind: kubernetes, template: jobs/job.yaml}}\n")
+    assert f"  note: retrain.trainer.template: there is no jobs/job.yaml in {folder}" in check(capsys, file)[1]
+    template.parent.mkdir()
+    template.write_text("kind: Job")
+    assert f"  note: retrain.trainer.template: {template}: a Job is needed" in check(capsys, file)[1]
+    containers = "[{name: shipper, image: 'shipper@sha256:1'}, {name: trainer, image: 'trainer:7'}]"
+    template.write_text(
+        f"{{apiVersion: batch/v1, kind: Job, spec: {{template: {{spec: {{containers: {containers}}}}}}}}}"
+    )
+    code, out, _ = check(capsys, file)
+    assert code == 0
+    assert "  note: retrain.trainer.template: trainer:7 has no digest" in out
+    assert "shipper" not in out
+    file.write_text(GOOD + "retrain: {trainer: {kind: kubernetes, template: jobs/job.yaml, image: 'x@sha256:2'}}\n")
+    assert "note" not in check(capsys, file)[1]
+    (folder / "job.yaml").write_text(template.read_text())
+    file.write_text(file.read_text().replace("jobs/job.yaml", "job.yaml"))
+    assert "  note: retrain.trainer.template: among the policies it is taken for one" in check(capsys, file)[1]
+
+
 @pytest.mark.parametrize(("flags", "schema"), [([], json_schema), (["--defaults"], defaults_schema)])
 def test_the_schema_is_printed_for_editors(capsys, flags, schema):
     assert main(["policy", "schema", *flags]) == 0

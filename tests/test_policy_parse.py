@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from ruamel.yaml import YAML
 
 from policies.errors import PolicyInvalid
 from policies.file.kinds import Leaf
+from policies.file.kinds import text as plain_text
+from policies.file.kubernetes import Toleration
 from policies.file.parse import digest, dump, parse
 from policies.file.policy import (
+    Balance,
     Canary,
     ColumnDrift,
     DriftTrigger,
@@ -121,6 +125,7 @@ def test_the_name_of_the_target_stands_for_the_prediction():
         ("{kind: builtin}", "builtin"),
         ("{kind: command, command: [python, train.py], timeout: 2h}", "command"),
         ("{kind: kubernetes, image: trainer, namespace: ml}", "kubernetes"),
+        ("{kind: kubernetes}", "kubernetes"),
         ("{kind: webhook, url: 'https://airflow.example/run', secret_env: TRAINER_SECRET}", "webhook"),
     ],
 )
@@ -207,7 +212,26 @@ BAD_EDITS = {
         "retrain: {trainer: {kind: builtin, url: x}}",
         '3:36: retrain.trainer: unknown key "url"; known keys: kind, timeout',
     ),
-    "a Job of nothing": ("retrain: {trainer: {kind: kubernetes}}", "needs either `image` or `template`"),
+    "a variable of the service": (
+        "retrain: {trainer: {kind: kubernetes, env: {TIDEGATE_URL: x}}}",
+        "3:59: retrain.trainer.env.TIDEGATE_URL: TIDEGATE_URL belongs to the service",
+    ),
+    "a name that no variable has": (
+        "retrain: {trainer: {kind: kubernetes, env: {learning rate: x}}}",
+        "is no name of an environment variable, like LEARNING_RATE",
+    ),
+    "a quantity of nothing": (
+        "retrain: {trainer: {kind: kubernetes, resources: {limits: {memory: 8 GB}}}}",
+        'expected a quantity like 2, 500m or 8Gi, saw "8 GB"',
+    ),
+    "a taint with two minds": (
+        "retrain: {trainer: {kind: kubernetes, tolerations: [{key: gpu, operator: Exists, value: a100}]}}",
+        "`operator: Exists` compares no value",
+    ),
+    "a taint without a key": (
+        "retrain: {trainer: {kind: kubernetes, tolerations: [{value: a100}]}}",
+        "without a key every taint is meant, which is `operator: Exists`",
+    ),
     "a silence of everything": (
         "silences: [{until: 2026-12-01, reason: r, who: w}]",
         "3:12: silences[0]: a silence names a `segment`, a `column` or both",
@@ -297,6 +321,7 @@ def test_any_text_at_all_is_either_a_policy_or_told_with_a_place(text):
 
 # ---- laws over every policy
 
+FORMED = ("a", "ml-training", "x@sha256:12", "https://pipeline.example/run", "SECRET", "8Gi", "2", "0.5")
 words = st.text(alphabet="abcXYZ 0127.:-_=*%#'\"é\u4e2d", min_size=1, max_size=12)
 names = st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True)
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)).map(lambda t: t.replace(tzinfo=UTC))  # noqa: DTZ001  hypothesis wants naive bounds
@@ -308,8 +333,10 @@ SPECIAL = {
     ("Task", "success_metric"): st.just(""),
     ("Performance", "metric"): st.just(""),
     ("Performance", "estimate"): st.just(True),
-    ("KubernetesTrainer", "image"): words,
-    ("KubernetesTrainer", "template"): st.none(),
+    ("KubernetesTrainer", "env"): st.sampled_from([(), (("EPOCHS", "3"), ("_x", "a: [b"))]),
+    ("KubernetesTrainer", "tolerations"): st.lists(
+        st.sampled_from([Toleration(operator="Exists"), Toleration("gpu", value="a100", effect="NoSchedule")])
+    ).map(tuple),
     ("Policy", "overrides"): st.deferred(
         lambda: st.lists(values_of(Part(Override)), max_size=2, unique_by=lambda each: each.segment).map(tuple)
     ),
@@ -318,6 +345,10 @@ SPECIAL = {
     ("WebhookTrainer", "url"): st.just("https://pipeline.example/run"),
     ("WebhookTrainer", "secret_env"): st.just("SECRET"),
     ("Canary", "share"): st.floats(0.001, 0.999),
+    ("Gate", "metrics"): st.just(()),
+    ("Gate", "outcome_alignment"): st.just("warn"),
+    ("Producers", "most"): st.floats(0.001, 0.999),
+    ("Curate", "balance"): st.sampled_from([None, Balance(("group",), least=5), Balance(("group", "x"), 1, 9)]),
 }
 
 
@@ -352,12 +383,12 @@ def leaf_values(leaf: Leaf):
         return st.tuples(moments, moments).filter(lambda p: p[0] < p[1]).map(lambda p: Period(*p))
     if "enum" in form:
         return st.sampled_from(form["enum"])
-    if "duration" in leaf.allowed:
-        return spans
-    if "date" in leaf.allowed:
-        return moments
-    if "share" in leaf.allowed:
-        return st.floats(0, 1)
+    sizes = st.integers(1, 10**12)
+    for word, values in {"duration": spans, "date": moments, "share": st.floats(0, 1), "a size like": sizes}.items():
+        if word in leaf.allowed:
+            return values
+    if "quantity" in leaf.allowed:
+        return fitting(form["anyOf"][0]["pattern"])
     kinds = {
         "integer": lambda: st.integers(form["minimum"], min(form["maximum"], 10**6)),
         "number": lambda: st.floats(
@@ -366,9 +397,15 @@ def leaf_values(leaf: Leaf):
             exclude_min="exclusiveMinimum" in form,
         ),
         "boolean": st.booleans,
-        "string": lambda: words,
+        "string": lambda: words if form["pattern"] == plain_text().form["pattern"] else fitting(form["pattern"]),
     }
     return kinds[form["type"]]()
+
+
+def fitting(pattern):
+    """Texts of a narrower form; hypothesis would take seconds to make some."""
+    found = [each for each in FORMED if re.fullmatch(pattern, each)]
+    return st.sampled_from(found) if found else words
 
 
 policies = values_of(Part(Policy))

@@ -5,11 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pytest
 from pyarrow import parquet
 from test_replay import POLICY, rows
 
@@ -19,18 +17,20 @@ from service.house import House, joiner_of, open_house, worker_of
 from service.intake.archive.tables import Roles, as_batch
 from service.intake.bodies.wire import Batch
 from service.intake.log.ingest import hash_body
+from service.launching.choose import by_kind
+from service.launching.here import Here
+from service.launching.port import Launcher, Order
 from service.ledger.records import DecisionRecord, Release, Watch
 from service.replay import FileClock
-from service.retraining.course import Launch
 from service.retraining.opening import open_retraining
 from service.retraining.watching import watch_release
 from service.settings import Durability, Settings
 from service.training.comparing import with_predictions
 from service.training.curate import digest_ids
 from service.training.first_model import train_first
-from service.training.launchers import Stopping, launch_child, launch_here
 from service.training.references import baseline_of, keep_baseline
 from service.training.registry import Registry
+from service.training.train_files import write_error
 from service.training.trainers import refit
 from service.training.training_errors import LossNotFinite
 
@@ -85,8 +85,8 @@ class Shop:
             baseline="b",
         )
 
-    def loop(self, launch: Launch = launch_here) -> Loop:
-        return Loop(self.house, self.registry, launch, makes_reports=False)
+    def loop(self, launcher: Launcher | None = None, kind: str = "builtin") -> Loop:
+        return Loop(self.house, self.registry, by_kind({kind: launcher or Here()}), makes_reports=False)
 
 
 @contextmanager
@@ -105,13 +105,15 @@ def open_shop(folder: Path, world: pa.Table, start: int = 1000) -> Iterator[Shop
         yield shop
 
 
-def upside_down(folder, note):
+class UpsideDown(Here):
     """A trainer that learns every label the wrong way round."""
-    for file in [*folder.glob("train-*.parquet"), folder / "validation.parquet"]:
-        table = parquet.read_table(file)
-        wrong = pc.if_else(pc.equal(table.column("label"), "yes"), "no", "yes")
-        parquet.write_table(table.set_column(table.column_names.index("label"), "label", wrong), file)
-    return launch_here(folder, note)
+
+    def launch(self, order: Order) -> None:
+        for file in [*order.folder.glob("train-*.parquet"), order.folder / "validation.parquet"]:
+            table = parquet.read_table(file)
+            wrong = pc.if_else(pc.equal(table.column("label"), "yes"), "no", "yes")
+            parquet.write_table(table.set_column(table.column_names.index("label"), "label", wrong), file)
+        super().launch(order)
 
 
 def test_a_worse_challenger_is_refused_and_the_segment_is_named(tmp_path):
@@ -119,7 +121,7 @@ def test_a_worse_challenger_is_refused_and_the_segment_is_named(tmp_path):
         shop.serve(1000, 3000)
         opened = open_retraining(shop.house, shop.decision(change_at=1000))
         assert opened is not None
-        done = shop.loop(upside_down).finish("flip")
+        done = shop.loop(UpsideDown()).finish("flip")
         assert done.state == "refused"
         worse = [s["name"] for s in done.verdict["segments"] if s["answer"] == "worse"]
         assert {"all", "group=a", "group=b"} <= set(worse)
@@ -152,34 +154,16 @@ def test_a_decision_opens_one_retraining_however_often_it_is_replayed(tmp_path):
         assert shop.house.ledger.retraining("flip", first.id).state == "released"
 
 
-def test_a_retraining_that_a_crash_left_behind_is_begun_again(tmp_path):
-    with open_shop(tmp_path, rows(3000, flips_at=1500)) as shop:
-        shop.serve(1000, 3000)
-        open_retraining(shop.house, shop.decision(change_at=1500))
-        stop = Event()
-        stop.set()
-        with pytest.raises(Stopping):
-            shop.loop(lambda folder, note: launch_child(folder, note, stop)).finish("flip")
-        assert shop.house.ledger.retrainings("flip")[0].state == "training"
-        told = []
-        never = Event()
-
-        def launch(folder, note):
-            return launch_child(folder, lambda checkpoint: (told.append(checkpoint), note(checkpoint)), never)
-
-        assert shop.loop(launch).finish("flip").state == "released"
-        assert told
-
-
 def test_a_trainer_that_fails_ends_the_retraining_with_its_reason(tmp_path):
     with open_shop(tmp_path, rows(3000, flips_at=1500)) as shop:
         shop.serve(1000, 3000)
         open_retraining(shop.house, shop.decision(change_at=1500))
 
-        def broken(*_):
-            raise LossNotFinite(3, float("nan"))
+        class Broken(Here):
+            def launch(self, order):
+                write_error(order.folder, LossNotFinite(3, float("nan")))
 
-        done = shop.loop(broken).finish("flip")
+        done = shop.loop(Broken()).finish("flip")
         assert done.state == "failed"
         assert "nan" in done.note
         assert shop.house.ledger.champion("flip") == "1"

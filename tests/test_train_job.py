@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -7,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from service.training.checkpoints import Checkpoint
 from service.training.curate import Curated, curate, digest_ids
 from service.training.model_files import read_model
 from service.training.registry import Registry
 from service.training.train_files import Job, prepare, prepare_again, read_job, read_outcome
-from service.training.train_job import run, start
+from service.training.train_job import main, run
 from service.training.training_errors import TrainingCancelled, TrainingData, TrainingFailed
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
@@ -79,8 +82,8 @@ def test_the_child_process_does_the_same_as_the_call(tmp_path: Path) -> None:
     for name in ("called", "child"):
         prepared(tmp_path / name)
     called = run(tmp_path / "called")
-    child = start(tmp_path / "child")
-    assert child.wait(timeout=60) == 0, (tmp_path / "child" / "job.log").read_text()
+    program = [sys.executable, "-m", "service.training.train_job", str(tmp_path / "child")]
+    subprocess.run(program, check=True, timeout=60)
     told = read_outcome(tmp_path / "child")
     assert told.manifest.fingerprint == called.manifest.fingerprint
     assert told.checkpoint == called.checkpoint
@@ -140,8 +143,7 @@ def test_a_candidate_that_cannot_teach_is_named_and_another_is_taken(tmp_path: P
 def test_a_job_that_no_candidate_can_serve_fails_with_every_reason(tmp_path: Path) -> None:
     rows = world()
     prepared(tmp_path, rows.set_column(rows.column_names.index("label"), "label", pa.array(["same"] * rows.num_rows)))
-    child = start(tmp_path)
-    assert child.wait(timeout=60) == 1
+    assert main(tmp_path) == 1
     with pytest.raises(TrainingFailed, match=r"after_change: .*last_window: .*at least two"):
         read_outcome(tmp_path)
 
@@ -154,3 +156,47 @@ def test_a_folder_without_a_sound_job_is_refused(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text(json.dumps({"candidates": [], "surprise": 1}))
     with pytest.raises(TrainingData, match="surprise"):
         run(tmp_path)
+
+
+def test_a_job_that_was_killed_goes_on_after_its_last_whole_candidate(tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        prepared(tmp_path / name)
+    seen: list[Checkpoint] = []
+    whole = run(tmp_path / "whole", on_checkpoint=seen.append)
+    second = [each.candidate for each in seen].index("last_window")
+
+    class Killed(BaseException):
+        """What no job catches."""
+
+    def kill(checkpoint: Checkpoint) -> None:
+        if checkpoint.candidate == "last_window":
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", on_checkpoint=kill)
+    told: list[Checkpoint] = []
+    again = run(tmp_path / "killed", on_checkpoint=told.append)
+    assert told == seen[second:]
+    assert again.manifest.fingerprint == whole.manifest.fingerprint
+    assert again.candidates == whole.candidates
+    written = (tmp_path / "killed" / "checkpoints.ndjson").read_text()
+    assert written == (tmp_path / "whole" / "checkpoints.ndjson").read_text()
+
+
+def test_a_candidate_of_other_rows_is_trained_anew(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    run(tmp_path)
+    prepared(tmp_path, world(1700))
+    told: list[Checkpoint] = []
+    run(tmp_path, on_checkpoint=told.append)
+    assert {each.candidate for each in told} == {"after_change", "last_window"}
+
+
+def test_progress_only_grows_and_leaves_room_for_the_last_fit(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    told: list[float | None] = []
+    run(tmp_path, on_checkpoint=lambda checkpoint: told.append(checkpoint.progress))
+    done = [each for each in told if each is not None]
+    assert done == sorted(done)
+    assert done[0] > 0
+    assert done[-1] == pytest.approx(2 / 3)

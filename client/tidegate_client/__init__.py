@@ -8,6 +8,7 @@ and when the true answer is known, `tidegate.label("b7", "fit")`.
 """
 
 from tidegate_client.asgi import PredictionMiddleware, RequestPredictions, current
+from tidegate_client.assignment import Assignment, Assignments
 from tidegate_client.client import Client, connect
 from tidegate_client.errors import Away, BadOption, BadRow, ClientError, NotTaken, Refused
 from tidegate_client.estimators import Monitored, new_ids, wrap
@@ -17,6 +18,8 @@ from tidegate_client.tally import Counts
 
 __all__ = [
     "Answer",
+    "Assignment",
+    "Assignments",
     "Away",
     "BadOption",
     "BadRow",

@@ -1,10 +1,11 @@
-"""What a policy says and cannot mean: limits that nothing reaches, and times that are over. Only what is certain."""
+"""What a policy says and cannot mean: limits that nothing reaches, times that are over, images that may change."""
 
 from collections.abc import Iterator
 from datetime import datetime
 
 from monitors.counting.scores import FIRST, METRICS
 from policies.file.kinds import format_moment, format_span
+from policies.file.kubernetes import KubernetesTrainer, is_fixed, unfixed
 from policies.file.policy import ColumnDrift, Drift, DriftTrigger, PerformanceTrigger, Policy, TwinTrigger
 from policies.file.without_effect import without_effect
 
@@ -21,7 +22,7 @@ def advise(policy: Policy, now: datetime) -> list[str]:
     >>> advise(parse(text), datetime(2026, 12, 1, tzinfo=UTC))
     ['drift.threshold: ks is at most 1, so 1.2 is never reached']
     """
-    said = (_thresholds, _triggers, _estimate, _budget)
+    said = (_thresholds, _triggers, _estimate, _budget, _image, _unmeasured)
     return [
         *without_effect(policy),
         *(sentence for each in said for sentence in each(policy)),
@@ -84,6 +85,20 @@ def _budget(policy: Policy) -> Iterator[str]:
     if budget and cooldown and budget.count > (most := budget.per // cooldown + 1):
         room = f"a cooldown of {format_span(cooldown)} leaves room for {most} in {format_span(budget.per)}"
         yield f"retrain.budget: {room}, so a budget of {budget.count} is never spent"
+
+
+def _image(policy: Policy) -> Iterator[str]:
+    trainer = policy.retrain.trainer
+    if isinstance(trainer, KubernetesTrainer) and trainer.image and not is_fixed(trainer.image):
+        yield f"retrain.trainer.image: {unfixed(trainer.image)}"
+
+
+def _unmeasured(policy: Policy) -> Iterator[str]:
+    trainer, gate = policy.retrain.trainer.kind, policy.gate
+    budgets = [f"gate.{name}" for name in ("latency_p95", "max_size") if getattr(gate, name) is not None]
+    if trainer != "builtin" and budgets:
+        named = " and ".join(budgets)
+        yield f"{named}: measured where the {trainer} trainer leaves a model folder, not of a model that stays outside"
 
 
 def _past(policy: Policy, now: datetime) -> Iterator[str]:

@@ -14,6 +14,7 @@ Plain = Any  # what YAML and JSON hold: nothing, booleans, numbers, texts, lists
 Schema = dict[str, Plain]
 
 _UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_SIZES = {"GB": 10**9, "MB": 10**6, "KB": 1_000, "B": 1}
 _SPAN_FORM = r"(\d{1,9}(ms|[wdhms]))+|0"
 _SHARE_FORM = r"\d+(\.\d*)?%"
 _LONGEST = timedelta(days=3660)
@@ -166,6 +167,30 @@ def format_span(value: timedelta) -> str:
             parts.append(f"{rest // size}{unit}")
             rest %= size
     return "".join(parts)
+
+
+def size() -> Leaf:
+    """A size of files like 500MB or 1.5GB, of 1,000 bytes a kilobyte; at least one byte."""
+
+    def convert(node: ScalarNode) -> int:
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)(B|KB|MB|GB)", node.text)
+        if not found or float(found[1]) * _SIZES[found[2]] < 1:
+            raise ValueError
+        return round(float(found[1]) * _SIZES[found[2]])
+
+    form: Schema = {"type": "string", "pattern": r"^\d{1,9}(\.\d{1,3})?(B|KB|MB|GB)$"}
+    return Leaf("a size like 500MB or 1.5GB", convert, format_size, form)
+
+
+def format_size(value: int) -> str:
+    """A size as a policy writes it, which reads back the same.
+
+    >>> format_size(500_000_000), format_size(1_234), format_size(1_234_567)
+    ('500MB', '1.234KB', '1234.567KB')
+    """
+    unit = next((unit for unit, bytes_ in _SIZES.items() if value * 1_000 % bytes_ == 0 and value >= bytes_), "B")
+    whole, rest = divmod(value * 1_000 // _SIZES[unit], 1_000)
+    return f"{whole}{f'.{rest:03}'.rstrip('0') if rest else ''}{unit}"
 
 
 def moment() -> Leaf:

@@ -32,7 +32,7 @@ class Task:
         default="",
         metadata=about(
             one_of(*(name for names in SUCCESS_METRICS.values() for name in names)),
-            "What the gate and the console show first; accuracy, or mae for a regression, where not given.",
+            "What the gate's least gain is in, and reports show first; accuracy, or mae for a regression.",
         ),
     )
     outcome: str | None = field(

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
-from policies.file.kinds import boolean, moment, number, one_of, share, span, text, whole
+from policies.file.curation import Balance, Curate, Producers
+from policies.file.gating import GATE_METRICS, Drops, settled_drops
+from policies.file.kinds import boolean, moment, number, one_of, share, size, span, text, whole
 from policies.file.measures import (
     COLUMN_KINDS,
     COLUMN_NAME,
@@ -41,6 +43,7 @@ from policies.file.shapes import OrNothing, Part, Several, Shorthand, Table, abo
 from policies.file.trainers import BuiltinTrainer, CommandTrainer, KubernetesTrainer, Trainer, WebhookTrainer
 
 __all__ = [
+    "Balance",
     "Breadth",
     "Budget",
     "BuiltinTrainer",
@@ -48,6 +51,7 @@ __all__ = [
     "ColumnDrift",
     "ColumnRule",
     "CommandTrainer",
+    "Curate",
     "DataQuality",
     "Drift",
     "DriftTrigger",
@@ -58,6 +62,7 @@ __all__ = [
     "PerformanceTrigger",
     "Period",
     "Policy",
+    "Producers",
     "Requires",
     "Retrain",
     "Silence",
@@ -75,10 +80,16 @@ _POSITIVE = span(timedelta(seconds=1))
 
 @dataclass(frozen=True)
 class Canary:
-    """A first share of traffic for the new model."""
+    """A trial of the new model on live traffic, before it is released."""
 
-    share: float = field(metadata=about(share(above=True), "The share of traffic."))
+    share: float = field(metadata=about(share(above=True), "The share of traffic that it serves; none in the shadow."))
     duration: timedelta = field(metadata=about(_POSITIVE, "How long.", name="for"))
+    mode: str = field(
+        default="canary",
+        metadata=about(
+            one_of("canary", "shadow"), "Whether it serves its share, or is asked about rows that the champion serves."
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,23 @@ class Gate:
     latency_p95: timedelta | None = field(
         default=None,
         metadata=about(OrNothing(span(timedelta(milliseconds=1))), "The slowest 95th percentile of one prediction."),
+    )
+    max_size: int | None = field(
+        default=None, metadata=about(OrNothing(size()), "The largest size of the model's files.")
+    )
+    metrics: Drops = field(
+        default=(),
+        metadata=about(
+            Table(OrNothing(share())),
+            "The most that each metric may lose on all rows: points, or the relative rise of an error or loss; "
+            "null for one that is not judged.",
+        ),
+    )
+    outcome_alignment: str = field(
+        default="warn",
+        metadata=about(
+            one_of("warn", "require"), "Whether a success that does not show in task.outcome is told, or refuses."
+        ),
     )
     canary: Canary | None = field(
         default=None, metadata=about(OrNothing(Part(Canary)), "A first share of traffic; none if absent.")
@@ -217,6 +245,9 @@ class Policy:
         if not self.performance.metric:
             settled_performance = replace(self.performance, metric=PERFORMANCE_METRICS[self.task.kind][0])
             object.__setattr__(self, "performance", settled_performance)
+        drops = settled_drops(self.gate.metrics, self.task.kind)
+        if drops != self.gate.metrics:
+            object.__setattr__(self, "gate", replace(self.gate, metrics=drops))
 
     def problems(self) -> Iterable[tuple[tuple[str, ...], str]]:
         """Keys that are at odds with each other."""
@@ -225,8 +256,14 @@ class Policy:
             expected = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
             message = f"for a {self.task.kind} expected {expected}, saw {self.performance.metric}"
             yield ("performance", "metric"), message
+        for name in dict(self.gate.metrics).keys() - GATE_METRICS[self.task.kind].keys():
+            known = ", ".join(GATE_METRICS[self.task.kind])
+            yield ("gate", "metrics", name), f"the gate of a {self.task.kind} has the metrics {known}, saw {name}"
+        if self.gate.outcome_alignment == "require" and not self.task.outcome:
+            yield ("gate", "outcome_alignment"), "without `task.outcome` there is nothing to be aligned with"
         if not self.performance.estimate and any(getattr(trigger, "also", None) for trigger in self.retrain.when):
             yield ("performance", "estimate"), "retrain.when asks for an estimated_drop, so the estimate cannot be off"
+        yield from self.retrain.curate.at_odds_with(self.task.kind)
         kinds = self.column_kinds()
         for cut in self.segments:
             shown = f"[{', '.join(cut)}]"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from policies.file.curation import Curate
 from policies.file.kinds import Leaf, format_moment, one_of, read_moment, span, whole
 from policies.file.shapes import OrNothing, Part, Several, Shorthand, Variants, about
 from policies.file.trainers import TRAINERS, BuiltinTrainer, Trainer
@@ -102,6 +103,7 @@ class Retrain:
         metadata=about(Several(_TRIGGER), "Any of these starts a retraining, with size, evidence and persistence."),
     )
     requires: Requires = field(default=Requires(), metadata=about(Part(Requires), "What training needs."))
+    curate: Curate = field(default=Curate(), metadata=about(Part(Curate), "Which labelled rows teach."))
     cooldown: timedelta = field(
         default=timedelta(hours=1), metadata=about(span(), "Rest after a retraining ended, however it ended.")
     )

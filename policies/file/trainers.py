@@ -1,12 +1,14 @@
 """The trainers a policy may name: who makes the new model."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
-from policies.file.kinds import span, text
+from policies.file.kinds import one_of, span, text
+from policies.file.kubernetes import KubernetesTrainer
 from policies.file.shapes import OrNothing, Several, about
+
+__all__ = ["TRAINERS", "BuiltinTrainer", "CommandTrainer", "KubernetesTrainer", "Trainer", "WebhookTrainer"]
 
 _TIMEOUT = span(timedelta(seconds=1))
 _WORDS = Several(text(), at_least=1)
@@ -32,30 +34,6 @@ class CommandTrainer:
 
 
 @dataclass(frozen=True)
-class KubernetesTrainer:
-    """A Kubernetes Job: from an image, or from the Job in a template file."""
-
-    kind: ClassVar[str] = "kubernetes"
-    image: str | None = field(default=None, metadata=about(OrNothing(text()), "The container image that trains."))
-    command: tuple[str, ...] = field(
-        default=(), metadata=about(Several(text()), "Command and arguments in the container; empty: the image's own.")
-    )
-    template: str | None = field(
-        default=None,
-        metadata=about(OrNothing(text()), "A Job manifest beside the policy file, used in place of the image."),
-    )
-    namespace: str | None = field(
-        default=None,
-        metadata=about(OrNothing(text()), "Where the Job runs; the service's own namespace where not given."),
-    )
-    timeout: timedelta = field(default=timedelta(hours=6), metadata=about(_TIMEOUT, _DEADLINE))
-
-    def problems(self) -> Iterable[tuple[tuple[str, ...], str]]:
-        if (self.image is None) == (self.template is None):
-            yield (), "a kubernetes trainer needs either `image` or `template`"
-
-
-@dataclass(frozen=True)
 class WebhookTrainer:
     """A signed POST that starts the user's own pipeline, which reports back by callbacks."""
 
@@ -65,6 +43,18 @@ class WebhookTrainer:
     )
     secret_env: str = field(
         metadata=about(_VARIABLE, "The environment variable that holds the secret for signatures, both ways.")
+    )
+    format: str = field(
+        default="cloudevents",
+        metadata=about(
+            one_of("cloudevents", "github", "airflow"), "The form of the request, as its receiver takes it."
+        ),
+    )
+    authorization_env: str | None = field(
+        default=None,
+        metadata=about(
+            OrNothing(_VARIABLE), "The environment variable that holds an Authorization header, like `Bearer …`."
+        ),
     )
     timeout: timedelta = field(default=timedelta(hours=24), metadata=about(_TIMEOUT, _DEADLINE))
 

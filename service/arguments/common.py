@@ -25,9 +25,9 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default=url, help=f"address of the service ({url}); a key comes from TIDEGATE_KEY")
 
 
-def add_who(parser: argparse.ArgumentParser) -> None:
+def add_who(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     parser.add_argument("--who", default=_login(), help="who decides; the login name by default")
-    parser.add_argument("--why", required=True, help="the reason, which the ledger keeps")
+    parser.add_argument("--why", required=required, help="the reason, which the ledger keeps")
     add_url(parser)
 
 

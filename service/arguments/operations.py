@@ -7,15 +7,15 @@ from service.arguments.common import Verbs, add_url, add_verb, add_who
 
 
 def add_operations(verbs: Verbs) -> None:
-    verbs_of_model = {
-        "status": "states of all models, or the segments of one",
-        "retrainings": "retrainings and what came of them",
-    }
-    for name, told in verbs_of_model.items():
-        verb = verbs.add_parser(name, help=told)
-        verb.add_argument("model", nargs="?")
-        verb.set_defaults(module="operate", verb=name)
-        add_url(verb)
+    status = add_verb(verbs, "status", "operate", "states of all models, or the segments of one")
+    status.add_argument("model", nargs="?")
+    add_url(status)
+    retrainings = verbs.add_parser("retrainings", help="retrainings and what came of them; one as it goes on")
+    retrainings.set_defaults(module="retrainings")
+    retrainings.add_argument("model", nargs="?", metavar="MODEL|ID")
+    retrainings.add_argument("--follow", action="store_true", help="tell what is new until it ends")
+    retrainings.add_argument("--report", action="store_true", help="the model report of one, as Markdown")
+    add_url(retrainings)
     _add_decisions(verbs)
     add_url(add_verb(verbs, "approvals", "operate", "what awaits a person's yes, and what it would start"))
     answers = {
@@ -35,6 +35,7 @@ def add_operations(verbs: Verbs) -> None:
             _add_term(verb, "how long the wish waits for what speaks against it; a week by default")
         add_who(verb)
     _add_orders(verbs)
+    _add_failures(verbs)
     shadows = verbs.add_parser("shadows", help="what shadow policies would have done, beside the policy in force")
     shadows.set_defaults(module="shadows")
     shadows.add_argument("model")
@@ -79,6 +80,19 @@ def _add_decisions(verbs: Verbs) -> None:
     decisions.add_argument("--head", default="", metavar="HASH", help="verify: a head that was noted earlier")
     decisions.add_argument("--file", type=Path, help="verify: entries that were exported; no service is asked")
     add_url(decisions)
+
+
+def _add_failures(verbs: Verbs) -> None:
+    failures = verbs.add_parser("failures", help="what goes wrong, ranked; who works on it")
+    failures.set_defaults(module="failures")
+    failures.add_argument("model")
+    failures.add_argument("--id", help="one category, as the list shows it")
+    failures.add_argument("--owner", help="say who works on it")
+    failures.add_argument("--state", help="say that it is open, acknowledged, being_fixed, fixed or accepted")
+    failures.add_argument("--note", help="say what else should be known of it")
+    failures.add_argument("--severity", type=float, help="say what an error of it costs, from 0.1 to 10; 1 is as usual")
+    failures.add_argument("--release", metavar="VERSION", help="with --state fixed: the version that fixes it")
+    add_who(failures, required=False)
 
 
 def _add_aside(verbs: Verbs) -> None:

@@ -33,6 +33,15 @@ def add_serving(verbs: Verbs) -> None:
         _add_places(each)
 
 
+def add_training(verbs: Verbs) -> None:
+    training = verbs.add_parser(
+        "train-job",
+        help="the builtin trainer on another machine",
+        description="Fetch the order of TIDEGATE_ORDER, train with the builtin trainer, and send the model back.",
+    )
+    training.set_defaults(module="train_job", quiet_log=False)
+
+
 def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", help="address of a Redis or Valkey server; without one: the embedded store")
     parser.add_argument("--data-dir", help="folder of the embedded store, the archive and the models")

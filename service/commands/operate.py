@@ -82,9 +82,15 @@ def _decisions(found: Mapping[str, Any]) -> list[str]:
 
 def _retrainings(found: Mapping[str, Any]) -> list[str]:
     return [
-        f"{r['opened_at']}  {r['state']:10} {r['model']} {r['id']}  {', '.join(r['reasons'])}  {r['note']}"
+        f"{r['opened_at']}  {r['state']:10} {r['model']} {r['id']}  {', '.join(r['reasons'])}  {_noted(r)}"
         for r in found["retrainings"]
     ]
+
+
+def _noted(retraining: Mapping[str, Any]) -> str:
+    """Its note; while it is on trial how that goes."""
+    is_tried = retraining["state"] == "trying" and retraining["trial"]
+    return str(retraining["trial"]["text"] if is_tried else retraining["note"])
 
 
 def _approvals(found: Mapping[str, Any]) -> list[str]:

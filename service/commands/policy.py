@@ -10,10 +10,12 @@ from pathlib import Path
 from policies.errors import PolicyInvalid
 from policies.file.advice import advise
 from policies.file.inherit import read_defaults
+from policies.file.kubernetes import is_fixed, unfixed
 from policies.file.policy import KubernetesTrainer, Policy
 from policies.file.schema import defaults_schema, json_schema
 from policies.file.spelled import spell_out
-from service.policy_reading import is_defaults, read_settled
+from service.launching.job_template import BadTemplate, images_of, read_template
+from service.policy_reading import SUFFIXES, is_defaults, read_settled
 
 
 def run(options: argparse.Namespace) -> int:
@@ -61,7 +63,11 @@ def _check_file(file: Path, options: argparse.Namespace, taken: dict[tuple[Path,
     if first != file:
         raise _Second(f"{file}: model {policy.model} already has its policy in {first}; one file a model")
     sys.stdout.write(f"{file}: a {'shadow ' if policy.shadow else ''}policy for {policy.model}\n")
-    for sentence in [*advise(policy, datetime.now(UTC)), *_absent(policy, file.parent)]:
+    for sentence in [
+        *advise(policy, datetime.now(UTC)),
+        *_absent(policy, file.parent),
+        *_template(policy, file.parent),
+    ]:
         sys.stdout.write(f"  note: {sentence}\n")
     if options.full:
         sys.stdout.write(spell_out(settled))
@@ -74,3 +80,20 @@ def _absent(policy: Policy, folder: Path) -> Iterator[str]:
     for key, name in (("gate.must_pass", policy.gate.must_pass), ("retrain.trainer.template", template)):
         if name and not (folder / name).is_file():
             yield f"{key}: there is no {name} in {folder}"
+
+
+def _template(policy: Policy, folder: Path) -> Iterator[str]:
+    """What is wrong with the Job template that the policy names, and which of its images may change unseen."""
+    trainer = policy.retrain.trainer
+    if not isinstance(trainer, KubernetesTrainer) or not trainer.template or not (folder / trainer.template).is_file():
+        return
+    if Path(trainer.template).suffix in SUFFIXES and (folder / trainer.template).parent.samefile(folder):
+        yield f"retrain.trainer.template: among the policies it is taken for one: move it to jobs/{trainer.template}"
+    try:
+        job = read_template(folder / trainer.template)
+    except BadTemplate as error:
+        yield f"retrain.trainer.template: {error}"
+        return
+    for image in images_of(job, trains=trainer.image):
+        if not is_fixed(image):
+            yield f"retrain.trainer.template: {unfixed(image)}"

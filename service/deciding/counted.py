@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+
 from monitors.baseline.baselines import Baseline
 from monitors.compare import Comparison
 from monitors.counting.slices import LONGEST
@@ -17,6 +19,7 @@ from policies.file.policy import Policy
 from policies.question import question_of
 from service.house import House
 from service.intake.folding.noted import newcomers
+from service.ledger.ledger import Ledger
 from service.training.twins import TEST_LABELS, TWIN_ROWS
 
 Tests = tuple[tuple[int, int], ...]
@@ -59,13 +62,18 @@ class Counts:
         if baseline is None:
             return None
         closed = closed_until(policy, baseline, now)
+        back = returned_at(house.ledger, model)
+        since = 0 if back is None else int(back.timestamp()) // baseline.slice_seconds * baseline.slice_seconds
         profiles = house.cells.load(baseline, newest=LONGEST)
+        labelled = house.cells.load_labelled(baseline, newest=MOST_SLICES)
+        labelled = {start: cells for start, cells in labelled.items() if start >= since}
+        total = house.cells.total_labelled(baseline)
         return Counted(
             baseline=baseline,
             closed=closed,
-            profiles={start: p for start, p in profiles.items() if start + baseline.slice_seconds <= closed},
-            labelled=house.cells.load_labelled(baseline, newest=MOST_SLICES),
-            since_release=house.cells.total_labelled(baseline),
+            profiles={s: p for s, p in profiles.items() if s >= since and s + baseline.slice_seconds <= closed},
+            labelled=labelled,
+            since_release=total if back is None else sum(labelled.values(), np.zeros_like(total)),
             faulty=house.ledger.faulty_slices(model),
         )
 
@@ -88,6 +96,16 @@ class Counts:
         if known is None or known.baseline.fingerprint != baseline.fingerprint:
             known = self._comparisons[baseline.model] = Comparison.to(baseline)
         return known
+
+
+def returned_at(ledger: Ledger, model: str) -> datetime | None:
+    """When a rollback brought the champion back; None where it was released.
+
+    What it served before it was replaced was of the world that it was replaced for: held against its baseline still,
+    that would ask for the same retraining again.
+    """
+    last = next(reversed(ledger.releases(model)), None)
+    return last.at if last is not None and last.kind == "rollback" else None
 
 
 def closed_until(policy: Policy, baseline: Baseline, now: datetime) -> int:

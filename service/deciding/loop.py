@@ -1,4 +1,4 @@
-"""The loop of one model: evaluate → retrain where decided → watch what was released."""
+"""The loop of one model: evaluate → retrain where decided → watch what was released. Nothing in it waits."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -9,11 +9,12 @@ from service.deciding.cycle import Cycle
 from service.errors import ArchiveAway
 from service.evidence.reports import Reports
 from service.house import House
+from service.launching.choose import LauncherOf, by_kind
+from service.launching.here import Here
 from service.ledger.records import DecisionRecord, Release, Retraining
-from service.retraining.course import Launch, Retrainer
+from service.retraining.course import Course
 from service.retraining.opening import open_retraining
 from service.retraining.watching import watch_release
-from service.training.launchers import launch_here
 from service.training.registry import Registry
 
 _log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Turn:
-    """What one step brought: each None where there was none."""
+    """What one step brought: each None where there was none. `retraining` is one that has ended."""
 
     decision: DecisionRecord | None = None
     retraining: Retraining | None = None
@@ -36,7 +37,7 @@ class Loop:
         self,
         house: House,
         registry: Registry,
-        launch: Launch = launch_here,
+        launchers: LauncherOf | None = None,
         *,
         can_retrain: bool = True,
         makes_reports: bool = True,
@@ -45,18 +46,19 @@ class Loop:
         self._registry = registry
         self._cycle = Cycle(house)
         self._confirmations = Confirmations(house)
-        self._retrainer = Retrainer(house, registry, launch)
+        self._course = Course(house, registry, launchers or by_kind({"builtin": Here()}))
         self._can_retrain = can_retrain
         self._makes_reports = makes_reports
         self.reports = Reports()
 
     def step(self, model: str) -> Turn:
-        """Evaluate a model, and do at once what was decided."""
+        """Bring the model's retraining further, evaluate, and begin at once what was decided."""
         left = self.finish(model)
-        if left is not None:
+        if left is not None and left.is_finished:
             return Turn(retraining=left)
         turn = self.decide(model)
-        return replace(turn, retraining=self.finish(model)) if turn.opened else turn
+        begun = self.finish(model) if turn.opened else None
+        return replace(turn, retraining=begun) if begun is not None and begun.is_finished else turn
 
     def decide(self, model: str) -> Turn:
         """Watch the newest release, evaluate, and record what was decided; a retraining is opened and not yet run."""
@@ -81,7 +83,9 @@ class Loop:
             return None
 
     def finish(self, model: str) -> Retraining | None:
-        """Run the model's unfinished retraining, also one that a crash left behind; None if there is none."""
+        """Bring the model's unfinished retraining as far as it can go now, also one that another process began; None if
+        there is none. What has to be waited for is looked at again at the next call.
+        """
         policy = self._house.policies.policy(model)
         left = next((r for r in self._house.ledger.retrainings(model) if not r.is_finished), None)
-        return None if policy is None or left is None else self._retrainer.run(policy, left)
+        return None if policy is None or left is None else self._course.step(policy, left)

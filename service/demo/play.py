@@ -14,9 +14,11 @@ from service.house import House
 from service.intake.bodies.wire import Batch
 from service.intake.folding.worker import Worker
 from service.intake.joining.joiner import Joiner
+from service.launching.choose import by_kind
+from service.launching.port import Launcher
 from service.ledger.records import Evaluation, Watch
 from service.replay import FileClock
-from service.retraining.course import Launch
+from service.retraining.routing import serve_routed
 from service.training.registry import Registry
 
 _LABELS = pa.schema({"prediction_id": pa.string(), "timestamp": pa.timestamp("us", tz="UTC"), "label": pa.string()})
@@ -41,10 +43,10 @@ class Tick:
 class Play:
     """The production side of one model, and the loop that watches it: all that happens between two evaluations."""
 
-    def __init__(self, house: House, clock: FileClock, policy: Policy, launch: Launch) -> None:
+    def __init__(self, house: House, clock: FileClock, policy: Policy, launcher: Launcher) -> None:
         self.registry = Registry(house.settings.data_dir)
         self._house, self._clock, self._policy = house, clock, policy
-        self.loop = Loop(house, self.registry, launch)
+        self.loop = Loop(house, self.registry, by_kind({policy.retrain.trainer.kind: launcher}))
         self._unlabelled = _LABELS.empty_table()
         self._batches = 0
 
@@ -72,12 +74,11 @@ class Play:
             begin = end
 
     def _serve(self, rows: pa.Table) -> None:
-        """What the production system does: predict with the champion, and post."""
-        model, version = self._policy.model, self._house.ledger.champion(self._policy.model)
-        answers = self.registry.load(model, version).predict(rows)
+        """What the production system does: predict with the version that a row is assigned, and post."""
+        model = self._policy.model
+        answers = serve_routed(self._house, self.registry, model, rows)
         columns = {name: rows.column(name) for name in rows.column_names if name != "label"}
-        columns["model_version"] = pa.array([version] * rows.num_rows, pa.string())
-        columns |= {name: answers.column(name) for name in ("prediction", "confidence")}
+        columns |= {name: answers.column(name) for name in answers.column_names}
         self._batches += 1
         key = f"rows-{self._batches}"
         self._house.ingest.accept_predictions(model, Batch(pa.table(columns)), key, key, self._clock())

@@ -6,8 +6,8 @@ The customers are invented (`traffic`); all else is the code of production, and 
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,14 +27,17 @@ from service.demo.summary import Places, tell_end
 from service.demo.telling import Teller
 from service.demo.traffic import STORY, Chapter, story
 from service.errors import ServiceError
+from service.failures.looking import look_if_due
 from service.house import House, joiner_of, open_house, worker_of
+from service.launching.here import Here
+from service.launching.port import Order
 from service.replay import FileClock
 from service.settings import Durability, Settings
 from service.training.checkpoints import Checkpoint
 from service.training.first_model import train_first
-from service.training.launchers import launch_here
 from service.training.references import read_reference
-from service.training.train_files import Outcome
+from service.training.train_files import read_outcome
+from service.training.training_errors import TrainingFailed
 
 POLICY = Path(policies.__file__).with_name("examples") / "awesomeshoes-demo.yaml"
 BEGINS = datetime(2026, 11, 2, tzinfo=UTC)
@@ -83,7 +86,7 @@ def _tell(console: Console, house: House, clock: FileClock, chapters: Sequence[C
     (state,) = house.policies.states().values()
     teller = Teller(console, state.policy)
     teller.tell_beginning(state.file, places.folder, is_kept=places.is_kept)
-    play = Play(house, clock, state.policy, _launcher(house, teller, state.policy.model))
+    play = Play(house, clock, state.policy, _Told(house, teller))
     reports = play.loop.reports
     try:
         scenes = list(_scenes(house, clock, state.policy, play, teller, chapters))
@@ -112,6 +115,7 @@ def _scenes(
         if place:
             scene = replace(scene, ticks=teller.follow(play.perform(rows, worker, joiner), rows.num_rows))
             teller.close_scene(scene)
+            teller.tell_failures(look_if_due(house, policy))
         else:
             clock.now = ends
             _train_first(house, policy, play, teller, rows)
@@ -129,27 +133,31 @@ def _train_first(house: House, policy: Policy, play: Play, teller: Teller, rows:
     teller.tell_first(noted, first_accuracy(taught, version), baseline)
 
 
-def _launcher(house: House, teller: Teller, model: str) -> Callable[[Path, Callable[[Checkpoint], None]], Outcome]:
-    """Runs a training in this process, and tells it as it goes."""
+class _Told(Here):
+    """Trains in this process, and tells it as it goes; that what passed is taught again is told with its release."""
 
-    def launch(folder: Path, note: Callable[[Checkpoint], None]) -> Outcome:
-        retraining = house.ledger.retrainings(model, 1)[0]
-        decision = house.ledger.decision(model, retraining.decision)
-        if decision is not None:
-            teller.tell_opened(decision, retraining)
+    def __init__(self, house: House, teller: Teller) -> None:
+        super().__init__(lambda _, checkpoint: self._tell(checkpoint))
+        self._house, self._teller = house, teller
+        self._noted: list[Checkpoint] = []
 
-        noted: list[Checkpoint] = []
+    def launch(self, order: Order) -> None:
+        if order.name != order.retraining:
+            super().launch(order)
+            return
+        ledger = self._house.ledger
+        retraining = ledger.retraining(order.model, order.retraining)
+        decision = ledger.decision(order.model, retraining.decision) if retraining else None
+        if retraining is not None and decision is not None:
+            self._teller.tell_opened(decision, retraining)
+        self._noted.clear()
+        super().launch(order)
+        with suppress(TrainingFailed):
+            self._teller.tell_trained(self._noted, read_outcome(order.folder))
 
-        def tell(checkpoint: Checkpoint) -> None:
-            note(checkpoint)
-            noted.append(checkpoint)
-            teller.tell_checkpoint(checkpoint)
-
-        outcome = launch_here(folder, tell)
-        teller.tell_trained(noted, outcome)
-        return outcome
-
-    return launch
+    def _tell(self, checkpoint: Checkpoint) -> None:
+        self._noted.append(checkpoint)
+        self._teller.tell_checkpoint(checkpoint)
 
 
 def _settings(folder: Path, host: str, port: int) -> Settings:

@@ -24,10 +24,12 @@ from service.demo.account import (
 )
 from service.demo.page import Page
 from service.demo.play import Tick
+from service.failures.records import Look
 from service.ledger.records import DecisionRecord, Evaluation, Retraining, Watch
 from service.training.checkpoints import Checkpoint
 from service.training.train_files import Outcome
 
+_FAILURES_TOLD = 3
 _STYLES = {"hold": "dim", "watch": "yellow", "retrain": "bold green", "released": "bold green"}
 
 
@@ -108,6 +110,14 @@ class Teller:
             self.tell_segments(last.evaluation)
         if not scene.is_changed and not opened:
             self._tell_why_nothing(last.evaluation)
+
+    def tell_failures(self, look: Look | None) -> None:
+        """What goes wrong most beyond chance, of the champion's newest labelled errors."""
+        named = [each for each in look.categories if each.basis in {"evidence", "fact"}] if look else []
+        if look and named:
+            largest = sorted(named, key=lambda each: -each.errors)[:_FAILURES_TOLD]
+            told = "; ".join(f"{each.name} ({each.share:.0%})" for each in largest)
+            self.page.say(f"What version {look.version} gets wrong, of {look.errors:,} errors: {told}.")
 
     def _tell_why_nothing(self, evaluation: Evaluation) -> None:
         self.page.say(

@@ -38,21 +38,21 @@ class Order:
 @dataclass(frozen=True)
 class Progress:
     """How an order goes. `lost` is what was started and is not there any more, without an answer: it may be started
-    again. `reason` says why it failed or was lost, in words for the person who must act.
+    again, a few times, and as often as one likes where `is_stopped` says that the service itself had ended it. `reason`
+    says why it failed or was lost, in words for the person who must act.
     """
 
     state: State
     reason: str = ""
     checkpoints: tuple[Checkpoint, ...] = ()
+    is_stopped: bool = False
 
 
 class OrderDiffers(TrainingError):
     """Another order of this name was started before, with other files."""
 
     def __init__(self, name: str, expected: str, seen: str) -> None:
-        super().__init__(
-            f"the order {name} was started with files of digest {seen[:12]}…, not {expected[:12]}…"
-        )
+        super().__init__(f"the order {name} was started with files of digest {seen[:12]}…, not {expected[:12]}…")
         self.name = name
 
 
@@ -61,10 +61,12 @@ class LaunchFailed(TrainingError):
 
 
 class Launcher(Protocol):
-    """Where orders are carried out. No verb waits for the training; each may be called again after any crash."""
+    """Where orders are carried out. No verb waits for the training; each may be called again after any crash, by
+    another process, and by one that was stopped for long and does not know that its order is over.
+    """
 
     def launch(self, order: Order) -> None:
-        """Start it; one that runs or has ended is left alone.
+        """Start it; one that runs, has ended or was cancelled is left alone. What was lost is started again.
 
         Raises:
             OrderDiffers: another order of this name was started.
@@ -72,7 +74,10 @@ class Launcher(Protocol):
         """
 
     def look(self, order: Order) -> Progress:
-        """How it goes now; an answer that has come is in the folder when this says `succeeded`."""
+        """How it goes now; an answer that has come is in the folder when this says `succeeded`.
+
+        An order that was never started is `lost`. What cannot be asked now raises LaunchFailed: it is asked again.
+        """
 
     def cancel(self, order: Order) -> None:
         """End it, if it runs; what has ended stays as it is."""

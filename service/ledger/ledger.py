@@ -13,7 +13,18 @@ from policies.file.parse import digest, dump
 from policies.file.policy import Policy
 from service.errors import ServiceError
 from service.ledger.chain import Chain, Entry, Head
-from service.ledger.records import Act, Confirmed, DecisionRecord, Evaluation, Release, Request, Retraining, Watch
+from service.ledger.records import (
+    Act,
+    Aftermath,
+    Confirmed,
+    DecisionRecord,
+    Evaluation,
+    Regression,
+    Release,
+    Request,
+    Retraining,
+    Watch,
+)
 from service.storage import keys
 from service.storage.store import Store, Word
 
@@ -38,6 +49,16 @@ class NoBaseline(ServiceError):
         )
 
 
+class RetrainingMoved(ServiceError):
+    """Somebody else brought the retraining further in the meantime; nothing was changed."""
+
+    def __init__(self, retraining: Retraining) -> None:
+        super().__init__(
+            f"the retraining {retraining.id} of {retraining.model} goes on in another process, which took over: "
+            "this one leaves it alone"
+        )
+
+
 class Ledger:
     """All documents of all models, in the store. Any process may read; the leader writes."""
 
@@ -59,16 +80,24 @@ class Ledger:
         found = self._store.do("GET", _key(model, "champion"))
         return found.decode() if found else ""
 
-    def move_champion(self, release: Release) -> None:
+    def move_champion(self, release: Release, watch: Watch | None = None) -> None:
         """Move the pointer from `release.previous` to `release.version`, by compare-and-set; again is no change.
+
+        What is watched changes with it: from now on `watch`, or nothing. A retraining is released once: who comes late
+        with it changes nothing, also where the pointer was moved back meanwhile.
 
         Raises:
             ChampionMoved: another version is the champion.
             NoBaseline: the new version has none.
         """
-        names = [_key(release.model, name) for name in ("champion", "fingerprints", "releases")]
+        names = [
+            _key(release.model, name)
+            for name in ("champion", "fingerprints", "releases", "watch", "released", "counts")
+        ]
+        watched = msgspec.json.encode(watch) if watch else b""
+        counted = "rollbacks" if release.kind == "rollback" else ""
         words: list[Word] = [release.previous, release.version, msgspec.json.encode(release)]
-        answer = self._store.run("promote", names, words)
+        answer = self._store.run("promote", names, [*words, watched, release.retraining, counted])
         if answer == 0:
             raise ChampionMoved(release.model, release.previous)
         if answer < 0:
@@ -79,6 +108,28 @@ class Ledger:
     def releases(self, model: str) -> list[Release]:
         """Oldest first."""
         return _decode_all(self._store.do("LRANGE", _key(model, "releases"), 0, -1), Release)
+
+    def record_regression(self, regression: Regression) -> bool:
+        """Keep for ever, and count, that a release was found worse; False where that is known of it."""
+        since = regression.released_at.isoformat() if regression.released_at else ""
+        names = [_key(regression.model, name) for name in ("regressions", "counts")]
+        words: list[Word] = [f"{regression.version} {since}", msgspec.json.encode(regression)]
+        return bool(self._store.run("regress", names, words))
+
+    def regressions(self, model: str) -> list[Regression]:
+        """Every release that was found worse than what it replaced, the oldest first."""
+        found = _decode_all(self._store.do("HVALS", _key(model, "regressions")), Regression)
+        return sorted(found, key=lambda each: each.at)
+
+    def save_aftermath(self, aftermath: Aftermath) -> None:
+        """What became of what a version was released for; the newest answer counts."""
+        name = _key(aftermath.model, "aftermaths")
+        self._store.do("HSET", name, aftermath.version, msgspec.json.encode(aftermath))
+
+    def aftermaths(self, model: str) -> dict[str, Aftermath]:
+        """Version -> what became of what it was released for."""
+        found = _decode_all(self._store.do("HVALS", _key(model, "aftermaths")), Aftermath)
+        return {each.version: each for each in found}
 
     # baselines
 
@@ -246,21 +297,33 @@ class Ledger:
     # retrainings
 
     def open_retraining(self, retraining: Retraining) -> bool:
-        """Record a retraining before anything is launched. False where it exists: a name is used once."""
-        name = _key(retraining.model, "retrainings")
-        opened = bool(self._store.do("HSETNX", name, retraining.id, msgspec.json.encode(retraining)))
-        if opened:
-            self._store.do("RPUSH", _key(retraining.model, "retraining-order"), retraining.id)
-        return opened
+        """Record a retraining before anything is launched; a wish or a yes for it is done with that.
 
-    def save_retraining(self, retraining: Retraining) -> None:
-        """The next state of a retraining. A finished one stays as it is."""
+        False where it exists: a name is used once.
+        """
+        names = [_key(retraining.model, name) for name in ("retrainings", "retraining-order", "requests")]
+        words: list[Word] = [retraining.id, msgspec.json.encode(retraining), "retrain", "approve"]
+        return bool(self._store.run("open", names, words))
+
+    def save_retraining(self, retraining: Retraining, counted: Iterable[str] = ()) -> Retraining:
+        """The next state of a retraining as it was read, and counters raised by one; gives it as it stands now.
+
+        A finished one stays as it is.
+
+        Raises:
+            RetrainingMoved: somebody else brought it further since; nothing was changed.
+        """
         before = self.retraining(retraining.model, retraining.id)
-        if before is not None and before.is_finished:
-            return
-        self._store.do("HSET", _key(retraining.model, "retrainings"), retraining.id, msgspec.json.encode(retraining))
-        if retraining.is_finished:
-            self.count(retraining.model, f"retrainings:{retraining.state}")
+        if before is not None and before.is_finished and before.revision == retraining.revision:
+            return before
+        after = replace(retraining, revision=retraining.revision + 1)
+        if after.is_finished:
+            counted = (*counted, f"retrainings:{after.state}")
+        names = [_key(after.model, name) for name in ("retrainings", "counts")]
+        words: list[Word] = [after.id, retraining.revision, msgspec.json.encode(after), *counted]
+        if not self._store.run("go_on", names, words):
+            raise RetrainingMoved(retraining)
+        return after
 
     def retraining(self, model: str, retraining_id: str) -> Retraining | None:
         found = self._store.do("HGET", _key(model, "retrainings"), retraining_id)
@@ -272,6 +335,11 @@ class Ledger:
         if not order:
             return []
         return _decode_all(reversed(self._store.do("HMGET", _key(model, "retrainings"), *order)), Retraining)
+
+    def trying(self, model: str) -> Retraining | None:
+        """The retraining whose challenger is on trial, if one is; it is always the newest."""
+        newest = self.retrainings(model, 1)
+        return newest[0] if newest and newest[0].state == "trying" else None
 
     # wishes of people, faults, counters
 

@@ -10,7 +10,10 @@ from policies.proposals import Proposal
 
 @dataclass(frozen=True)
 class Release:
-    """One move of a model's champion pointer. `kind` is first, release or rollback."""
+    """One move of a model's champion pointer. `kind` is first, release or rollback.
+
+    `uri` is where a model that is not held here lies, `digest` what its files, or the trainer, say that it is.
+    """
 
     model: str
     version: str
@@ -19,15 +22,54 @@ class Release:
     kind: str
     reason: str
     retraining: str = ""
+    uri: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A challenger on trial: as a canary it gets a `share` of the traffic, in the shadow none.
+
+    `rows` came of it so far and `labels` of them; `segments` are what each segment shows, as plain values; labels were
+    judged `looks` times, `labels_judged` the last time; `text` is what a person should know of it now.
+    """
+
+    mode: str
+    share: float
+    began: datetime
+    until: datetime
+    rows: int = 0
+    labels: int = 0
+    looks: int = 0
+    labels_judged: int = 0
+    looked_at: datetime | None = None
+    segments: tuple[Mapping[str, Any], ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An order as it was placed with a trainer, so that whoever goes on asks for the same.
+
+    `trainer` is the policy's as plain values, with its `kind`; `launches` counts how often it was started.
+    """
+
+    name: str
+    digest: str
+    trainer: Mapping[str, Any]
+    deadline: datetime
+    launches: int = 0
 
 
 @dataclass(frozen=True)
 class Retraining:
     """One retraining from decision to end.
 
-    `state` is requested, training, judging, released, refused, failed or cancelled; `reasons` are the codes that opened
-    it; `verdict` the gate's answer as plain values; `labelled_rows` how many rows it learnt from,
-    `labels_seen` how many labels the champion had when it was opened.
+    `state` is requested, training, judging, teaching, trying, released, refused, failed or cancelled; `reasons` are the
+    codes that opened it; `verdict` the gate's answer as plain values; `labelled_rows` how many rows it learnt from,
+    `labels_seen` how many labels the champion had when it was opened. `uri` and `digest` are those of its release,
+    `rows_digest` is of the rows that it is judged by, which a trainer of the same machine could reach. `failures` are
+    the champion's failure categories that were open at its opening, ranked, as plain values.
     """
 
     id: str
@@ -47,6 +89,15 @@ class Retraining:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     verdict: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    uri: str = ""
+    digest: str = ""
+    trial: Trial | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    files: str = ""
+    rows_digest: str = ""
+    order: Placed | None = None
+    revision: int = 0
+    failures: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def is_finished(self) -> bool:
@@ -58,24 +109,59 @@ FINISHED = ("released", "refused", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class Watch:
-    """A release being watched against the version it replaced."""
+    """A release being watched against the version it replaced.
+
+    `since` is when it was released, `judged` how many labels it had at the last look, and `verdict` what that showed.
+    `under` is the watch of the version before where that was not over: it goes on after a rollback.
+    """
 
     version: str
     previous: str
     until: datetime
     judged: int = 0
     verdict: Mapping[str, Any] = field(default_factory=dict)
+    since: datetime | None = None
+    looks: int = 0
+    under: "Watch | None" = None
 
 
 @dataclass(frozen=True)
 class Regression:
-    """A release that was found worse than what it replaced while it was watched, in words."""
+    """A release that was found worse than what it replaced while it was watched, in words.
+
+    `labels` is how many labels it took, `rows` how many rows the release had served by then; `rollback` says who was to
+    roll it back: automatic or manual.
+    """
 
     model: str
     version: str
     previous: str
     at: datetime
     reason: str
+    released_at: datetime | None = None
+    rows: int = 0
+    labels: int = 0
+    segments: tuple[str, ...] = ()
+    rollback: str = ""
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """What became of what a release was for. `answer` is one of `AFTERMATHS`.
+
+    `segments` are those that asked for the retraining, each with its own answer in words; `outcome` says of the
+    policy's `task.outcome` what it was under the version before and is now, where it is counted.
+    """
+
+    model: str
+    version: str
+    at: datetime
+    answer: str
+    segments: tuple[Mapping[str, Any], ...] = ()
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+
+
+AFTERMATHS = ("cleared", "not_cleared", "not_enough_yet", "nothing_to_clear")
 
 
 @dataclass(frozen=True)

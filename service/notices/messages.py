@@ -1,8 +1,5 @@
 """Notices as their receivers read them: a CloudEvent with the headers of Standard Webhooks, and text for Slack."""
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,9 +8,9 @@ from urllib.parse import quote
 import msgspec
 
 from service.notices.notice import Notice
+from service.signatures import sign
 
 CLOUDEVENT = "application/cloudevents+json; charset=utf-8"
-SECRET_PREFIX = "whsec_"  # noqa: S105  what every secret begins with
 _MOST_CHARACTERS = 400
 """Of a line of text; a trainer's error may be pages long. The event has it whole."""
 
@@ -50,20 +47,14 @@ def cloud_event(notice: Notice, now: datetime, *, console: str, secret: str) -> 
         "datacontenttype": "application/json",
         "data": data,
     }
-    body, at = msgspec.json.encode(event), str(int(now.timestamp()))
-    signed = {"webhook-signature": sign(secret, notice.id, at, body)} if secret else {}
-    return Message(body, {"Content-Type": CLOUDEVENT, "webhook-id": notice.id, "webhook-timestamp": at, **signed})
+    return signed(msgspec.json.encode(event), notice.id, now, secret=secret)
 
 
-def sign(secret: str, identity: str, at: str, body: bytes) -> str:
-    """`v1,` and the base64 of the HMAC-SHA256 over `id.timestamp.body`, by Standard Webhooks.
-
-    >>> sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
-    'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE='
-    """  # noqa: E501  the example of the specification's reference libraries
-    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
-    digest = hmac.digest(key, f"{identity}.{at}.".encode() + body, hashlib.sha256)
-    return f"v1,{base64.b64encode(digest).decode()}"
+def signed(body: bytes, identity: str, now: datetime, *, secret: str, media_type: str = CLOUDEVENT) -> Message:
+    """A body with the headers of Standard Webhooks, sent now; the signature only where there is a secret."""
+    at = str(int(now.timestamp()))
+    signature = {"webhook-signature": sign(secret, identity, at, body)} if secret else {}
+    return Message(body, {"Content-Type": media_type, "webhook-id": identity, "webhook-timestamp": at, **signature})
 
 
 def slack(notice: Notice, _: datetime, *, console: str) -> Message:
@@ -76,9 +67,13 @@ def slack(notice: Notice, _: datetime, *, console: str) -> Message:
 
 
 def link_of(notice: Notice, console: str) -> str:
-    """Where the console has the reason; empty where nobody said at which address the console is."""
+    """Where the reason is: the model report of a retraining that was judged, else the console. Empty where nobody said
+    at which address the console is.
+    """
     if not console:
         return ""
+    if "retraining" in notice.facts and notice.facts.get("gate"):
+        return f"{console}/v1/retrainings/{quote(str(notice.facts['retraining']), safe='')}/report"
     return f"{console}/?model={quote(notice.model, safe='')}" if notice.model else f"{console}/"
 
 

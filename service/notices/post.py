@@ -5,7 +5,7 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.message import Message as Headers
 from email.utils import parsedate_to_datetime
@@ -26,11 +26,14 @@ _AGAIN = frozenset({408, 425, 429})
 
 @dataclass(frozen=True)
 class Reply:
-    """What a receiver answered: its status, None where none came; `text` is that in words."""
+    """What a receiver answered: its status, None where none came; `text` is that in words, `words` the beginning of
+    what it said itself, where that was asked for.
+    """
 
     status: int | None
     text: str
     retry_after: timedelta | None = None
+    words: bytes = b""
 
     @property
     def is_taken(self) -> bool:
@@ -46,13 +49,21 @@ class Stopped(Exception):
     """The process ends; whether the receiver got it is not known."""
 
 
-def post(url: str, message: Message, *, seconds: float = SECONDS, goes_on: Callable[[], bool] = lambda: True) -> Reply:
-    """What the receiver answers. Proxies are those of the environment (HTTPS_PROXY, NO_PROXY).
+def post(
+    url: str,
+    message: Message,
+    *,
+    seconds: float = SECONDS,
+    goes_on: Callable[[], bool] = lambda: True,
+    most_words: int = 0,
+) -> Reply:
+    """What the receiver answers; where it says no, with so many bytes of why. Proxies are those of the environment
+    (HTTPS_PROXY, NO_PROXY).
 
     Raises:
         Stopped: `goes_on` said no meanwhile.
     """
-    call = _Call(url, message, seconds)
+    call = _Call(url, message, seconds, most_words)
     call.start()
     until = time.monotonic() + seconds
     try:
@@ -69,11 +80,12 @@ def post(url: str, message: Message, *, seconds: float = SECONDS, goes_on: Calla
 class _Call(Thread):
     """A thread of its own, which a name server or a receiver that drips may hold up, and nobody waits for."""
 
-    def __init__(self, url: str, message: Message, seconds: float) -> None:
+    def __init__(self, url: str, message: Message, seconds: float, most_words: int) -> None:
         super().__init__(name="notice", daemon=True)
         headers = {**message.headers, "User-Agent": "tidegate"}
         self._request = Request(url, message.body, headers, method="POST")  # noqa: S310  http(s) by the settings
         self._seconds = seconds
+        self._most_words = most_words
         self._line: HTTPConnection | None = None
         self.done = Event()
         self.reply = Reply(None, "no answer")
@@ -85,6 +97,9 @@ class _Call(Thread):
                 self.reply = _reply(response.status, response.reason, response.headers)
         except HTTPError as error:
             self.reply = _reply(error.code, error.reason, error.headers)
+            if self._most_words:
+                with suppress(OSError, HTTPException):
+                    self.reply = replace(self.reply, words=error.read(self._most_words))
             error.close()
         except TimeoutError:
             self.reply = _silent(self._seconds)

@@ -15,12 +15,15 @@ _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def gather(house: House, policy: Policy, retraining: Retraining) -> Curated:
-    """The rows of a retraining, curated. Raises NotEnoughRows, ArchiveAway."""
+    """The rows of a retraining, curated. Raises NotEnoughRows, TrainingData, ArchiveAway."""
     return curate(
         labelled_rows(house, retraining.model),
         change_started=retraining.change_started,
         fault_slices=house.ledger.faulty_slices(retraining.model),
         slice_seconds=int(policy.window.slice.total_seconds()),
+        rules=policy.retrain.curate,
+        task=policy.task.kind,
+        columns=policy.column_kinds(),
         cuts=policy.segments,
         target=policy.task.target,
     )

@@ -6,6 +6,7 @@ import hashlib
 import json
 
 from policies.decision import TRIGGER_CODES
+from service.failures.carrying import failures_to_mend
 from service.house import House
 from service.ledger.records import DecisionRecord, Retraining
 
@@ -23,12 +24,9 @@ def open_retraining(house: House, decision: DecisionRecord) -> Retraining | None
         segments=decision.triggers,
         change_started=decision.change_started,
         labels_seen=house.ledger.evaluation(decision.model).labels,
+        failures=failures_to_mend(house, decision.model),
     )
-    if not house.ledger.open_retraining(retraining):
-        return None
-    for verb in ("retrain", "approve"):
-        house.ledger.drop_request(decision.model, verb)
-    return retraining
+    return retraining if house.ledger.open_retraining(retraining) else None
 
 
 def name_of(decision: DecisionRecord) -> str:
@@ -38,6 +36,9 @@ def name_of(decision: DecisionRecord) -> str:
 
 
 def next_version(house: House, model: str) -> str:
-    """The number after the largest one among the versions with a baseline."""
-    numbers = [int(v) for v in house.ledger.baselines(model) if v.isdecimal()]
+    """The number after the largest one among the versions with a baseline, and those that trainers were told: what
+    one of them keeps outside under its version is not mistaken for another's.
+    """
+    told = [each.version for each in house.ledger.retrainings(model)]
+    numbers = [int(v) for v in (*house.ledger.baselines(model), *told) if v.isdecimal()]
     return str(max(numbers, default=0) + 1)

@@ -154,3 +154,24 @@ def measured() -> str:
 def orders(model: str) -> str:
     """Hash: id -> a silence or freeze that a person ordered for the model."""
     return key(f"m:{model}", "orders")
+
+
+def outside(model: str, order: str, part: str) -> str:
+    """What there is of the order of a trainer outside. `events`, hash: id -> what it said; `said`, string: bytes of all
+    that; `run`, string: the run of its pipeline that has the order; `files`, string: what it may read; `upload`,
+    string: what it sent; `posting`, string: how far the order has come to the receiver.
+    """
+    return key(f"m:{model}", "outside", order, part)
+
+
+OUTSIDE_SECONDS = 366 * 86_400
+"""So long all that is kept after it was last written."""
+
+
+# String: the secret that the tokens of trainers are made with, from which none of them can be guessed.
+TOKEN_SECRET = key("auth", "trainers")
+
+
+def failures(model: str, part: str) -> str:
+    """Of a model's failure categories: the last `look`, as a string; hashes by id of what is `known` and was `said`."""
+    return key(f"m:{model}", "failures", part)

@@ -26,15 +26,19 @@ class Checkpoint:
     `loss` is on the training rows and `validation_loss` on the validation rows (log loss, or root mean squared error in
     the label's unit); it is None without validation rows. `metrics` maps a segment to its scores there: `rows`, and
     accuracy and macro_f1, or mae and rmse. `is_best` says that it is the best so far, so the last best one is kept.
+    `progress` is how much of the whole training is done, 0 to 1, None where nobody knows. Of a trainer that is not
+    ours `loss` may be None too, metrics are what it calls them, and `note` says what of it cannot be used.
     """
 
     step: int
     effort: float
-    loss: float
+    loss: float | None
     validation_loss: float | None
     metrics: Mapping[str, Mapping[str, float]]
     is_best: bool
     candidate: str = ""
+    progress: float | None = None
+    note: str = ""
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)

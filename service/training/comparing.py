@@ -1,17 +1,17 @@
 """Comparing models row by row: the same rows, served by one version or another."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitors.baseline.baselines import Baseline
+from monitors.columns.losses import class_losses
 from monitors.counting.segments import ALL, assign
 from monitors.readings import FloatArray
 from policies.file.policy import Policy
-from policies.gate import Verdict, judge
+from policies.gate import Pairs, Readiness, Side, Verdict, judge
 from policies.limits import policy_for
 from service.training.checkpoints import BoolArray
 
@@ -42,13 +42,53 @@ def outcomes(task: str, predictions: pa.ChunkedArray, rows: pa.Table) -> FloatAr
     return np.asarray(right.to_numpy(), dtype=np.float64)
 
 
+def pairs_of(task: str, rows: pa.Table, champion: pa.Table, challenger: pa.Table) -> Pairs:
+    """What both said of rows with a `label`: tables with prediction, and where they give them confidence and score_*.
+
+    Scores count where both give them; else the probabilities of both follow from the confidence, so that neither is
+    favoured.
+    """
+    if task == "regression":
+        before, after = (Side(_numbers(said.column("prediction"))) for said in (champion, challenger))
+        return Pairs(task, _numbers(rows.column("label")), before, after)
+    said = [pc.cast(table.column("prediction"), pa.string()) for table in (champion, challenger)]
+    truth = pc.cast(rows.column("label"), pa.string())
+    classes = sorted({*pc.unique(truth).to_pylist(), *(name for each in said for name in pc.unique(each).to_pylist())})
+    scored = [any(name.startswith("score_") for name in table.column_names) for table in (champion, challenger)]
+    before, after = (
+        _side(table, each, truth, classes, by_scores=all(scored))
+        for table, each in zip((champion, challenger), said, strict=True)
+    )
+    return Pairs(task, _places(truth, classes), before, after, tuple(classes))
+
+
+def _side(
+    table: pa.Table, said: pa.ChunkedArray, truth: pa.ChunkedArray, classes: list[str], *, by_scores: bool
+) -> Side:
+    places = _places(said, classes)
+    if "confidence" not in table.column_names or table.column("confidence").null_count == len(said):
+        return Side(places)
+    scores = [name for name in table.column_names if by_scores and name.startswith("score_")]
+    given = {"confidence": table.column("confidence"), **{name: table.column(name) for name in scores}}
+    return Side(places, *class_losses(pa.table({"prediction": said, "label": truth, **given}), classes))
+
+
+def _places(values: pa.ChunkedArray, classes: list[str]) -> FloatArray:
+    found = pc.index_in(values, value_set=pa.array(classes, pa.string()))
+    return np.asarray(found.to_numpy(), dtype=np.float64)
+
+
+def _numbers(values: pa.ChunkedArray) -> FloatArray:
+    return np.asarray(pc.cast(values, pa.float64()).to_numpy(), dtype=np.float64)
+
+
 def compare(
     policy: Policy,
     champion: FloatArray,
     challenger: FloatArray,
     masks: Mapping[str, BoolArray],
-    failed_cases: int = 0,
-    latency_p95: timedelta | None = None,
+    pairs: Pairs | None = None,
+    readiness: Readiness | None = None,
 ) -> Verdict:
     """The gate's verdict on the `outcomes` of both on the same rows, with a mask over the rows for each segment."""
     names = list(masks)
@@ -60,6 +100,7 @@ def compare(
         np.stack([masks[name] for name in names]),
         own={name: policy_for(policy, name).gate for name in names},
         kind=policy.task.kind,
-        failed_cases=failed_cases,
-        latency_p95=latency_p95,
+        success_metric=policy.task.success_metric,
+        pairs=pairs,
+        readiness=readiness,
     )

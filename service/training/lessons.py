@@ -17,10 +17,16 @@ from service.training.linear_fit import Step, fit_classes, fit_numbers
 from service.training.models import CLASSIFICATION, REGRESSION, Model
 from service.training.training_errors import BadLabels, LossNotFinite, NoTrainingRows, OneClassOnly, TrainingData
 
+WEIGHT = "weight"
+"""The column of training rows that says how much each counts; where it or a value is not there, a row counts 1."""
+
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """Encoded training rows and what they teach: label numbers, or numbers on the scale of the fit."""
+    """Encoded training rows and what they teach: label numbers, or numbers on the scale of the fit.
+
+    `weights` say how much each row counts, 1 on average; None where all count the same.
+    """
 
     task: str
     blocks: tuple[Block, ...]
@@ -29,11 +35,12 @@ class Lesson:
     classes: tuple[str, ...] = ()
     centre: float = 0.0
     spread: float = 1.0
+    weights: FloatArray | None = None
 
     def steps(self, seed: int) -> Iterator[Step]:
         if self.task == REGRESSION:
-            return fit_numbers(self.matrix, self.target)
-        return fit_classes(self.matrix, self.target, len(self.classes), seed=seed)
+            return fit_numbers(self.matrix, self.target, self.weights)
+        return fit_classes(self.matrix, self.target, len(self.classes), seed=seed, weights=self.weights)
 
     def model(self, step: Step) -> Model:
         return Model(self.task, self.blocks, step.linear, self.classes, self.centre, self.spread, step.number)
@@ -45,12 +52,19 @@ def learn(rows: pa.Table, task: str, columns: Mapping[str, str]) -> Lesson:
     check_labels(labels[known], rows.num_rows)
     taught = rows if known.all() else rows.filter(pa.array(known))
     blocks = learn_blocks(taught, columns)
-    matrix = encode(blocks, taught)
+    matrix, weights = encode(blocks, taught), _weights_of(taught)
     if task == REGRESSION:
         centre, spread = _middle(labels[known])
-        return Lesson(task, blocks, matrix, (labels[known] - centre) / spread, (), centre, spread)
+        return Lesson(task, blocks, matrix, (labels[known] - centre) / spread, (), centre, spread, weights)
     classes, codes = np.unique(labels[known], return_inverse=True)
-    return Lesson(task, blocks, matrix, codes, tuple(classes.tolist()))
+    return Lesson(task, blocks, matrix, codes, tuple(classes.tolist()), weights=weights)
+
+
+def _weights_of(rows: pa.Table) -> FloatArray | None:
+    if WEIGHT not in rows.column_names:
+        return None
+    weights = pc.fill_null(pc.cast(rows.column(WEIGHT), pa.float64()), 1.0).to_numpy()
+    return np.asarray(weights / weights.mean())
 
 
 def _middle(values: FloatArray) -> tuple[float, float]:

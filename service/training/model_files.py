@@ -10,8 +10,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import sklearn
 import skops.io
@@ -23,6 +24,9 @@ MODEL_FILE = "model.skops"
 MANIFEST_FILE = "manifest.json"
 TRUSTED: tuple[str, ...] = ()
 """Types that are built beyond plain values and numpy arrays. None is needed; add one only with its reason."""
+
+
+MOST_UNPACKED_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def read_model(folder: Path) -> Model:
     if seen != manifest.sha256:
         raise TamperedModel(file, manifest.sha256, seen)
     try:
+        _check_unpacked(file, data)
         foreign = sorted(set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED))
         if foreign:
             raise UnexpectedType(file, foreign)
@@ -100,11 +105,21 @@ def read_model(folder: Path) -> Model:
         if not isinstance(parts, dict):
             raise UnexpectedType(file, [type(parts).__name__])
         model = model_from(parts)
-    except (BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (BadZipFile, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, EOFError) as error:
+        raise BadModelFile(f"{file} is not a Tidegate model: {error!r}") from error
+    except (MemoryError, RecursionError) as error:
+        # A few bytes may say that they are a table of a trillion numbers.
         raise BadModelFile(f"{file} is not a Tidegate model: {error!r}") from error
     if model.fingerprint() != manifest.fingerprint:
         raise TamperedModel(file, manifest.fingerprint, model.fingerprint())
     return model
+
+
+def _check_unpacked(file: Path, data: bytes) -> None:
+    with ZipFile(BytesIO(data)) as packed:
+        unpacked = sum(part.file_size for part in packed.infolist())
+    if unpacked > MOST_UNPACKED_BYTES:
+        raise BadModelFile(f"{file} unpacks to {unpacked:,} bytes; at most {MOST_UNPACKED_BYTES:,} are taken")
 
 
 def write_durably(file: Path, data: bytes) -> None:

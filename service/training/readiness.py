@@ -4,27 +4,15 @@ from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 
-import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from service.errors import ServiceError
+from service.training.cases import BadCases, expected, features_of, is_right, read_cases
 from service.training.models import Model
 
+__all__ = ["BadCases", "failed_cases", "latency_p95"]
+
 TIMED_ROWS = 200
-Value = str | float | bool | None
-
-
-class BadCases(ServiceError):
-    """The file of cases that must pass cannot be used; nothing is released without it."""
-
-
-class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One case: features by bare name, and the prediction that they must lead to."""
-
-    features: dict[str, Value]
-    prediction: str | float
 
 
 def failed_cases(model: Model, file: Path) -> int:
@@ -33,23 +21,10 @@ def failed_cases(model: Model, file: Path) -> int:
     Raises:
         BadCases: the file is not there, is empty, or has a line that is no case.
     """
-    try:
-        lines = [line for line in file.read_bytes().splitlines() if line.strip()]
-        cases = [msgspec.json.decode(line, type=Case) for line in lines]
-    except (OSError, msgspec.DecodeError) as error:
-        raise BadCases(f"gate.must_pass {file}: {error}; a line a case is needed: {_EXAMPLE}") from error
-    if not cases:
-        raise BadCases(f"gate.must_pass {file}: it holds no cases; a line a case is needed: {_EXAMPLE}")
-    names = sorted({name for case in cases for name in case.features})
-    columns = {f"feature_{name}": pa.array([_plain(case.features.get(name)) for case in cases]) for name in names}
-    said = model.predict(pa.table(columns)).column("prediction")
-    wanted = pa.array([case.prediction if model.task == "regression" else str(case.prediction) for case in cases])
-    if model.task == "regression":
-        return int((~np.isclose(said.to_numpy(), wanted.to_numpy(), rtol=0.05)).sum())
-    return int(pc.sum(pc.not_equal(said, wanted)).as_py())
-
-
-_EXAMPLE = '{"features": {"text": "where is my parcel?"}, "prediction": "shipping"}'
+    cases = read_cases(file)
+    said = model.predict(features_of(cases)).column("prediction")
+    wanted = pa.chunked_array([pa.array(expected(cases, model.task))])
+    return is_right(model.task, said, wanted).count(False)
 
 
 def latency_p95(model: Model, rows: pa.Table) -> timedelta:
@@ -61,7 +36,3 @@ def latency_p95(model: Model, rows: pa.Table) -> timedelta:
         model.predict(rows.slice(at, 1))
         seconds.append(perf_counter() - begun)
     return timedelta(seconds=float(np.percentile(seconds, 95)))
-
-
-def _plain(value: Value) -> Value:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

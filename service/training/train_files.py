@@ -66,15 +66,19 @@ def prepare(folder: Path, job: Job, curated: Curated, segments: Mapping[str, Boo
     names = [[name for name, mask in segments.items() if mask[row]] for row in range(curated.validation.num_rows)]
     column = pa.array(names, pa.list_(pa.string()))
     pq.write_table(curated.validation.append_column("segments", column), folder / "validation.parquet")
-    write_durably(folder / "job.json", json.dumps(asdict(job), indent=2).encode())
+    write_job(folder, job)
 
 
 def prepare_again(folder: Path, job: Job, name: str, rows: pa.Table, repeats: Checkpoint) -> None:
     """Writes what `run` reads for training the candidate `name` again, on `rows` and up to the step it `repeats`."""
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(rows, folder / f"train-{name}.parquet")
-    again = asdict(replace(job, candidates=(name,), repeats=repeats))
-    write_durably(folder / "job.json", json.dumps(again, indent=2).encode())
+    write_job(folder, replace(job, candidates=(name,), repeats=repeats))
+
+
+def write_job(folder: Path, job: Job) -> None:
+    """Writes `job.json`."""
+    write_durably(folder / "job.json", json.dumps(asdict(job), indent=2).encode())
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:

@@ -4,18 +4,17 @@ The files are those of `train_files`; `python -m service.training.train_job FOLD
 """
 
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from monitors.counting.segments import ALL
+from service.training.attempts import Attempt, keep_attempt, kept_attempts
 from service.training.checkpoints import Checkpoint
 from service.training.curate import digest_ids
 from service.training.model_files import Manifest, write_model
@@ -27,11 +26,14 @@ from service.training.training_errors import TrainingData, TrainingError
 
 def run(folder: Path, *, on_checkpoint: OnCheckpoint | None = None, should_stop: ShouldStop | None = None) -> Outcome:
     """Trains every candidate, chooses the one that is best on the validation rows, and trains it again with those
-    rows, up to the checkpoint that was the best; gives and writes the outcome.
+    rows, up to the checkpoint that was the best; gives and writes the outcome. Where an earlier run was killed, it
+    goes on after the last candidate that was trained to its end.
 
     Raises:
         TrainingError: no candidate could be trained, or it was cancelled; `error.json` says the same.
     """
+    for name in ("result.json", "error.json"):
+        (folder / name).unlink(missing_ok=True)
     try:
         outcome = _run(folder, on_checkpoint, should_stop)
     except TrainingError as error:
@@ -41,47 +43,28 @@ def run(folder: Path, *, on_checkpoint: OnCheckpoint | None = None, should_stop:
     return outcome
 
 
-def start(folder: Path) -> "subprocess.Popen[bytes]":
-    """Starts `run` on a prepared folder in a child process; it ends with 0 and a result, or with 1 and an error."""
-    with (folder / "job.log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "service.training.train_job", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Attempt:
-    """A trained candidate: its rows and its best checkpoint."""
-
-    name: str
-    rows: pa.Table
-    best: Checkpoint
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """The lower the better: the share of wrong validation rows, then the loss (regression: the loss).
-
-        Between steps of one training the loss decides, as it is smoother. Between candidates it misleads, as more
-        rows make a model surer: on 53 choices over five streams, choosing by accuracy gave .7929 against .7817 on
-        the rows that followed (sea_abrupt), .8120 against .8035 (clinc150), .7634 against .7598 (elec2), the same
-        (mixed_abrupt), and .7795 against .7858 (noaa_weather).
-        """
-        loss = self.best.loss if self.best.validation_loss is None else self.best.validation_loss
-        accuracy = self.best.metrics.get(ALL, {}).get("accuracy", 0.0)
-        return -accuracy, loss
-
-
 def _run(folder: Path, on_checkpoint: OnCheckpoint | None, should_stop: ShouldStop | None) -> Outcome:
     job = read_job(folder)
     if job.repeats:
         return _repeat(folder, job, job.repeats)
     validation = pq.read_table(folder / "validation.parquet")
-    attempts: list[_Attempt] = []
+    attempts, refused = _try_all(folder, job, validation, on_checkpoint, _stop(folder, should_stop))
+    if not attempts:
+        raise TrainingData("; ".join(f"{name}: {why}" for name, why in refused.items()))
+    chosen = min(attempts, key=lambda attempt: attempt.rank)
+    rows = _rows(folder, chosen.name)
+    everything = pa.concat_tables([rows, validation.select(_shared(rows, validation))], promote_options="permissive")
+    manifest = _finish(folder, job, everything, chosen.best.step)
+    return Outcome(chosen.name, chosen.best, everything.num_rows, manifest, refused, {a.name: a.best for a in attempts})
+
+
+def _try_all(
+    folder: Path, job: Job, validation: pa.Table, on_checkpoint: OnCheckpoint | None, should_stop: ShouldStop
+) -> tuple[list[Attempt], dict[str, str]]:
+    """The candidates that could be trained, and why the others could not."""
+    attempts = kept_attempts(folder, job.candidates)
     refused: dict[str, str] = {}
-    with (folder / "checkpoints.ndjson").open("w") as lines:
+    with _begun(folder / "checkpoints.ndjson", attempts) as lines:
 
         def note(checkpoint: Checkpoint) -> None:
             lines.write(json.dumps(checkpoint.to_dict()) + "\n")
@@ -89,41 +72,54 @@ def _run(folder: Path, on_checkpoint: OnCheckpoint | None, should_stop: ShouldSt
             if on_checkpoint:
                 on_checkpoint(checkpoint)
 
-        for name in job.candidates:
-            rows = pq.read_table(folder / f"train-{name}.parquet")
+        for name in [n for n in job.candidates if n not in {attempt.name for attempt in attempts}]:
             try:
-                attempts.append(_attempt(job, name, rows, validation, note, _stop(folder, should_stop)))
+                attempts.append(_attempt(folder, job, name, validation, note, should_stop))
             except TrainingData as error:
                 refused[name] = str(error)
-    if not attempts:
-        raise TrainingData("; ".join(f"{name}: {why}" for name, why in refused.items()))
-    chosen = min(attempts, key=lambda attempt: attempt.rank)
-    everything = pa.concat_tables(
-        [chosen.rows, validation.select(chosen.rows.column_names)], promote_options="permissive"
-    )
-    manifest = _finish(folder, job, everything, chosen.best.step)
-    return Outcome(chosen.name, chosen.best, everything.num_rows, manifest, refused, {a.name: a.best for a in attempts})
+            else:
+                keep_attempt(folder, attempts[-1])
+    return attempts, refused
+
+
+def _begun(file: Path, attempts: Sequence[Attempt]) -> TextIO:
+    """The file of checkpoints with those of the attempts in it, and open for more."""
+    draft = file.with_suffix(".draft")
+    with draft.open("w") as lines:
+        lines.writelines(json.dumps(each.to_dict()) + "\n" for attempt in attempts for each in attempt.checkpoints)
+    draft.replace(file)
+    return file.open("a")
+
+
+def _rows(folder: Path, name: str) -> pa.Table:
+    return pq.read_table(folder / f"train-{name}.parquet")
+
+
+def _shared(rows: pa.Table, others: pa.Table) -> list[str]:
+    """The columns of both: curation weighs only what it may choose."""
+    return [name for name in rows.column_names if name in others.column_names]
 
 
 def _repeat(folder: Path, job: Job, best: Checkpoint) -> Outcome:
-    rows = pq.read_table(folder / f"train-{job.candidates[0]}.parquet")
+    rows = _rows(folder, job.candidates[0])
     model = refit(rows, task=job.task, columns=job.columns, seed=job.seed, step=best.step)
     return Outcome(job.candidates[0], best, rows.num_rows, _write(folder, job, model, rows), {}, {})
 
 
 def _attempt(
-    job: Job, name: str, rows: pa.Table, validation: pa.Table, note: OnCheckpoint, should_stop: ShouldStop
-) -> _Attempt:
-    best: list[Checkpoint] = []
+    folder: Path, job: Job, name: str, validation: pa.Table, note: OnCheckpoint, should_stop: ShouldStop
+) -> Attempt:
+    taken: list[Checkpoint] = []
+    # What follows the candidates, the last fit and those of its folds, takes about as long as one of them.
+    done, parts = job.candidates.index(name), len(job.candidates) + 1
 
     def take(checkpoint: Checkpoint) -> None:
-        checkpoint = replace(checkpoint, candidate=name)
-        note(checkpoint)
-        if checkpoint.is_best:
-            best[:] = [checkpoint]
+        progress = (done + (checkpoint.progress or 0.0)) / parts
+        taken.append(replace(checkpoint, candidate=name, progress=progress))
+        note(taken[-1])
 
     train(
-        rows,
+        _rows(folder, name),
         validation,
         task=job.task,
         columns=job.columns,
@@ -132,7 +128,7 @@ def _attempt(
         on_checkpoint=take,
         should_stop=should_stop,
     )
-    return _Attempt(name, rows, best[0])
+    return Attempt(name, tuple(taken))
 
 
 def _finish(folder: Path, job: Job, rows: pa.Table, step: int) -> Manifest:
@@ -168,5 +164,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    os.nice(5)
     sys.exit(main(Path(sys.argv[1])))

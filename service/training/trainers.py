@@ -16,6 +16,7 @@ import pyarrow as pa
 from service.training.checkpoints import BoolArray, Checkpoint, Patience, Segments
 from service.training.exams import Exam
 from service.training.lessons import check_labels, labels_of, learn
+from service.training.linear_fit import MOST_STEPS
 from service.training.models import Model
 from service.training.training_errors import LossNotFinite, OneClassOnly, TrainingCancelled
 
@@ -63,7 +64,10 @@ def train(
         if model is None or is_best:
             model = lesson.model(step)
         if on_checkpoint:
-            on_checkpoint(Checkpoint(step.number, step.effort, loss, validation_loss, metrics, is_best))
+            progress = 1.0 if step.is_last or patience.is_over else step.number / MOST_STEPS
+            on_checkpoint(
+                Checkpoint(step.number, step.effort, loss, validation_loss, metrics, is_best, progress=progress)
+            )
         if should_stop and should_stop():
             raise TrainingCancelled(step.number)
         if patience.is_over:

@@ -10,6 +10,7 @@ TrainingError
 ├── TrainingCancelled       somebody asked to stop
 ├── LossNotFinite           the numbers ran away
 ├── TrainingFailed          the training child ended with an error
+├── NotJudged               rows on which champion and challenger cannot be compared
 ├── BadModelName            a model or version that cannot be a folder name
 ├── VersionExists           another model is stored under this version
 ├── UnknownVersion          no such model version is stored
@@ -95,6 +96,10 @@ class LossNotFinite(TrainingError):
 
 class TrainingFailed(TrainingError):
     """The training child ended with an error."""
+
+
+class NotJudged(TrainingError):
+    """Rows on which champion and challenger cannot be compared."""
 
 
 class VersionExists(TrainingError):

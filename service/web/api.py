@@ -10,15 +10,18 @@ from starlette.staticfiles import StaticFiles
 
 from service.deciding.explaining import Explaining
 from service.house import House
-from service.web import explain_page, pages, problems
+from service.retraining.assignment import Splits
+from service.web import explain_page, failures_page, pages, problems
 from service.web.auth import Keyring
 from service.web.express import Express
 from service.web.routes import (
     aside,
+    assignment,
     backtests,
     baselines,
     decisions,
     explain,
+    failures,
     health,
     intake,
     kserve,
@@ -28,9 +31,11 @@ from service.web.routes import (
     orders,
     policies,
     releases,
+    reports,
     retrainings,
     shadows,
     signals,
+    trainers,
 )
 from service.web.routes.bodies import BodyReader
 from service.web.routes.desk import Desk
@@ -92,14 +97,19 @@ def create_app(
         is_leader,
         evaluations,
         Explaining(house),
+        Splits(house),
     )
     for part in (
         models,
+        assignment,
         decisions,
         explain,
         shadows,
         ledger,
+        failures,
         retrainings,
+        reports,
+        trainers,
         releases,
         baselines,
         backtests,
@@ -111,6 +121,7 @@ def create_app(
         health,
         pages,
         explain_page,
+        failures_page,
     ):
         app.include_router(part.routes)
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")), name="static")

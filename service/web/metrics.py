@@ -16,6 +16,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from policies.failures import STATES as FAILURE_STATES
 from policies.file.notices import NOTICE_KINDS
 from service.intake.folding.schema import KINDS as SCHEMA_KINDS
 from service.intake.joining.ends import ENDS
@@ -28,6 +29,8 @@ from service.web.snapshot import (
     ModelSnapshot,
     SegmentSnapshot,
     Snapshot,
+    TrainingSnapshot,
+    TrialSnapshot,
     bound,
 )
 
@@ -118,6 +121,18 @@ def _counts(read: Callable[[ModelSnapshot], Mapping[str, int]], known: tuple[str
             yield (model.model, key), count
 
 
+def _failure_shares(snapshot: Snapshot) -> Rows:
+    for model in snapshot.models:
+        for category, share in model.failure_shares.items():
+            yield (model.model, category), share
+
+
+def _told(read: Callable[[TrainingSnapshot], Mapping[str, float]], snapshot: Snapshot) -> Rows:
+    for model in snapshot.models:
+        for name, value in read(model.training).items() if model.training else ():
+            yield (model.model, name), value
+
+
 def _segment(read: Callable[[SegmentSnapshot], Rows], snapshot: Snapshot) -> Rows:
     for model in snapshot.models:
         for segment in model.segments:
@@ -157,6 +172,15 @@ def _versions(snapshot: Snapshot) -> Rows:
     return [((model.model, model.version), 1.0) for model in snapshot.models if model.version]
 
 
+def _trials(read: Callable[[TrialSnapshot], float], snapshot: Snapshot) -> Rows:
+    tried = [(model.model, model.trial) for model in snapshot.models if model.trial]
+    return [((name, trial.version, trial.mode), read(trial)) for name, trial in tried]
+
+
+def _cleared(model: ModelSnapshot) -> float | None:
+    return {"cleared": 1.0, "not_cleared": 0.0}.get(model.aftermath)
+
+
 def _notices(snapshot: Snapshot) -> Rows:
     known = dict.fromkeys(product(NOTICE_KINDS, NOTICE_ENDS), 0)
     return [
@@ -179,6 +203,7 @@ def _precision(triggers: Mapping[str, int]) -> float | None:
     return confirmed / (confirmed + unfounded) if confirmed + unfounded else None
 
 
+_TRIAL = ("model", "version", "mode")
 _DRIFT = ("model", "segment", "column", "statistic")
 
 DECLARED = (
@@ -307,6 +332,26 @@ DECLARED = (
         "1 while a retraining of the model runs.", partial(_model, lambda m: float(m.retraining_running)),
     ),
     Declared(
+        "tidegate_retraining_progress_ratio", "gauge", ("model",),
+        "Part of the running training that is done, as its trainer tells it; no series where it does not.",
+        partial(_model, lambda m: m.training.progress if m.training else None),
+    ),
+    Declared(
+        "tidegate_retraining_checkpoints", "gauge", ("model",),
+        "Checkpoints of the running training so far, of which the newest hundred are kept.",
+        partial(_model, lambda m: float(m.training.checkpoints) if m.training else None),
+    ),
+    Declared(
+        "tidegate_retraining_checkpoint_loss", "gauge", ("model", "part"),
+        "Loss of the running training's newest checkpoint on its training and validation rows, as its trainer tells "
+        "it.", partial(_told, lambda training: training.losses),
+    ),
+    Declared(
+        "tidegate_retraining_checkpoint_score", "gauge", ("model", "metric"),
+        "Accuracy, macro F1, MAE or RMSE of the running training's newest checkpoint over all validation rows, as its "
+        "trainer tells it.", partial(_told, lambda training: training.scores),
+    ),
+    Declared(
         "tidegate_retraining_duration_seconds", "histogram", ("model",),
         "Time from opening a retraining to its end.", partial(_model, lambda m: m.retraining_durations),
     ),
@@ -331,6 +376,30 @@ DECLARED = (
         "tidegate_post_release_regressions_total", "counter", ("model",),
         "Releases that were found worse than what they replaced while watched.",
         partial(_model, lambda m: m.post_release_regressions),
+    ),
+    Declared(
+        "tidegate_regressions_mean_time_seconds", "gauge", ("model",),
+        "Time since the first release for each release that was found worse; no series where none was.",
+        partial(_model, lambda m: m.between_regressions_seconds),
+    ),
+    Declared(
+        "tidegate_release_condition_cleared", "gauge", ("model",),
+        "1 where what triggered the champion's retraining has cleared since its release, 0 where it has not; no series "
+        "where too few labels tell.",
+        partial(_model, _cleared),
+    ),
+    Declared(
+        "tidegate_trial_share_ratio", "gauge", _TRIAL,
+        "Share of the traffic that the challenger on trial is to get, 0 in the shadow; no series without a trial.",
+        partial(_trials, lambda t: t.share),
+    ),
+    Declared(
+        "tidegate_trial_rows", "gauge", _TRIAL,
+        "Rows of the challenger on trial so far.", partial(_trials, lambda t: float(t.rows)),
+    ),
+    Declared(
+        "tidegate_trial_labels", "gauge", _TRIAL,
+        "Labels of the challenger on trial so far.", partial(_trials, lambda t: float(t.labels)),
     ),
     Declared(
         "tidegate_model_info", "info", ("model", "version"),
@@ -362,6 +431,20 @@ DECLARED = (
         "tidegate_awaiting_approval", "gauge", ("model",),
         "1 while a retraining is in order and waits for a person's yes.",
         partial(_model, lambda m: float(m.awaiting_approval)),
+    ),
+    Declared(
+        "tidegate_mlflow_in_step", "gauge", ("model",),
+        "1 where MLflow says of a model what the ledger says, 0 while it is behind; no series without TIDEGATE_MLFLOW.",
+        partial(_model, lambda m: None if m.mlflow_in_step is None else float(m.mlflow_in_step)),
+    ),
+    Declared(
+        "tidegate_failures", "gauge", ("model", "state"),
+        "Failure categories by their state, as people and counts have it.",
+        partial(_counts, lambda m: m.failures, FAILURE_STATES),
+    ),
+    Declared(
+        "tidegate_failure_share_ratio", "gauge", ("model", "category"),
+        "Share of all errors that is in a failure category, of those that come first.", _failure_shares,
     ),
     Declared(
         "tidegate_evaluation_duration_seconds", "histogram", (),

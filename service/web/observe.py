@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from service.conventions.pairs import OUTCOMES
+from service.failures.view import categories_of, shares_of, states_of
 from service.house import House
 from service.intake import counts
 from service.intake.counts import Intake
@@ -20,8 +21,11 @@ from service.orders.view import ACTIVE, silences_of
 from service.outcome_view import outcomes_of
 from service.policy_files import PolicyState
 from service.readings_view import schema_view
+from service.registries.registering import standing_of
+from service.retraining.aftermath import between_regressions
 from service.shadows.ledger import ShadowLedger
 from service.shadows.view import ACTIONS
+from service.training_view import training_of
 from service.web.routes.models import is_used
 from service.web.routes.signals import signals_of
 from service.web.snapshot import (
@@ -34,6 +38,8 @@ from service.web.snapshot import (
     Performance,
     SegmentSnapshot,
     Snapshot,
+    TrainingSnapshot,
+    TrialSnapshot,
 )
 
 # Durations are counted over all retrainings ever: a histogram that lost old ones would run backwards.
@@ -74,6 +80,7 @@ def _model(house: House, model: str, intake: Intake, noticed: list[Noted]) -> Mo
     )
     counted, policy = ledger.counts(model), house.policies.states().get(model)
     fares, outcomes, waits = intake.fares.get(model, Fares()), outcomes_of(house, model), awaiting(house, evaluation)
+    failures = categories_of(house, model)[1]
     return ModelSnapshot(
         model=model,
         version=ledger.champion(model),
@@ -90,12 +97,16 @@ def _model(house: House, model: str, intake: Intake, noticed: list[Noted]) -> Mo
         hold_reasons=_under("hold_reasons", counted),
         retrainings=_under("retrainings", counted),
         retraining_running=any(not each.is_finished for each in retrainings),
+        training=_training(retrainings),
         retraining_durations=_durations(retrainings),
         budget_remaining=budget_left(house, model, retrainings, now),
         verdicts=_under("verdicts", counted),
         releases=sum(each.kind != "rollback" for each in releases),
         rollbacks=sum(each.kind == "rollback" for each in releases),
         post_release_regressions=counted.get("post_release_regressions", 0),
+        between_regressions_seconds=between_regressions(ledger, model, now),
+        trial=_trial(retrainings),
+        aftermath=next((a.answer for v, a in ledger.aftermaths(model).items() if v == ledger.champion(model)), ""),
         policy_reload_ok=house.policies.is_current(model) if policy else None,
         unmeasured=intake.unmeasured[model],
         schema=_schema_rows(policy, noticed),
@@ -106,7 +117,30 @@ def _model(house: House, model: str, intake: Intake, noticed: list[Noted]) -> Mo
         shadow_decisions=_shadow_decisions(house, model),
         notices=_notices(counted),
         notices_waiting=Outbox(house.store).waiting(model),
+        mlflow_in_step=_mlflow_in_step(house, model),
+        failures=states_of(failures),
+        failure_shares=shares_of(failures),
     )
+
+
+def _mlflow_in_step(house: House, model: str) -> bool | None:
+    known = standing_of(house.store, model) if house.settings.mlflow else None
+    return None if known is None else known.in_step
+
+
+def _training(retrainings: list[Retraining]) -> TrainingSnapshot | None:
+    shown = training_of(retrainings)
+    if shown is None:
+        return None
+    return TrainingSnapshot(shown.progress, len(shown.checkpoints), shown.losses, shown.scores)
+
+
+def _trial(retrainings: list[Retraining]) -> TrialSnapshot | None:
+    newest = retrainings[0] if retrainings else None
+    if newest is None or newest.state != "trying" or newest.trial is None:
+        return None
+    trial = newest.trial
+    return TrialSnapshot(newest.version, trial.mode, trial.share, trial.rows, trial.labels)
 
 
 def _notices(counted: Mapping[str, int]) -> dict[tuple[str, str], int]:

@@ -17,14 +17,27 @@ from service.evidence.together import Together
 from service.house import House
 from service.intake.folding import aside
 from service.intake.folding.schema import MISSING, TYPE, UNKNOWN
-from service.ledger.records import Confirmed, DecisionRecord, Evaluation, Release, Retraining, Watch
+from service.ledger.records import (
+    Aftermath,
+    Confirmed,
+    DecisionRecord,
+    Evaluation,
+    Regression,
+    Release,
+    Retraining,
+    Watch,
+)
 from service.orders.approvals import Awaiting, awaiting
 from service.orders.view import OrderShown, standing_orders
 from service.outcome_view import outcomes_of
 from service.policy_files import PolicyState
 from service.readings_view import schema_view, unmeasured_view
+from service.retraining.aftermath import between_regressions
 from service.shadows.view import side_by_side
+from service.training.curating.words import words_of
+from service.training_view import TrainingShown, training_of
 from service.web.auth import Caller
+from service.web.failure_rows import FailuresPart, failures_part
 from service.web.observe import budget_left
 from service.web.problems import KINDS, PAGE
 from service.web.routes.decisions import report_file
@@ -95,7 +108,12 @@ class ModelPart:
     tail: Sequence[SegmentRow]
     decisions: Sequence[DecisionRow]
     retrainings: Sequence[Retraining]
+    training: TrainingShown | None
     releases: Sequence[Release]
+    trial: Retraining | None
+    regressions: Sequence[Regression]
+    between: float | None
+    aftermaths: Mapping[str, Aftermath]
     budget_left: int | None
     blind: str | None
     signals: Sequence[Signal]
@@ -104,6 +122,7 @@ class ModelPart:
     shadows: Mapping[str, Any]
     awaiting: Awaiting | None
     orders: Mapping[str, Sequence[OrderShown]]
+    failures: FailuresPart
 
     @property
     def state(self) -> str:
@@ -150,7 +169,12 @@ def part(house: House, model: str) -> ModelPart:
         tail=rows[_SEGMENTS_SHOWN:],
         decisions=_decision_rows(house, model),
         retrainings=retrainings[:_SHOWN],
+        training=training_of(retrainings),
         releases=house.ledger.releases(model)[: -_SHOWN - 1 : -1],
+        trial=house.ledger.trying(model),
+        regressions=house.ledger.regressions(model),
+        between=between_regressions(house.ledger, model, house.clock()),
+        aftermaths=house.ledger.aftermaths(model),
         budget_left=budget_left(house, model, retrainings, house.clock()),
         blind=house.ledger.blindness(model),
         signals=signals_of(house).firing(model),
@@ -159,6 +183,7 @@ def part(house: House, model: str) -> ModelPart:
         shadows=side_by_side(house, model) if house.policies.shadows(model) else {},
         awaiting=awaiting(house, evaluation),
         orders=standing_orders(house, model),
+        failures=failures_part(house, model),
     )
 
 
@@ -236,6 +261,15 @@ def show_time(at: datetime | None) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC" if at else "-"
 
 
+def show_sentence(text: str) -> str:
+    """A text with its first letter in upper case, and the rest as it is.
+
+    >>> show_sentence("in channel=App")
+    'In channel=App'
+    """
+    return text[:1].upper() + text[1:]
+
+
 def render(template: str, status: int = 200, **values: object) -> Response:
     """A page of the console, with the headers that all of them have."""
     text = _PAGES.get_template(template).render(**values)
@@ -251,7 +285,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters.update(number=show_number, performance=show_performance, time=show_time)
+    pages.filters.update(number=show_number, performance=show_performance, time=show_time, sentence=show_sentence)
+    pages.filters["curation"] = words_of
     pages.globals.update(signs=STATE_SIGNS, schema_told=_SCHEMA_TOLD, shown=_SHOWN)
     return pages
 

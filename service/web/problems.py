@@ -20,10 +20,15 @@ from monitors.errors import MonitorError
 from policies.errors import PoliciesError, PolicyInvalid
 from service import errors
 from service.backtest import backtesting
+from service.failures import saying as failure_saying
+from service.failures import view as failure_view
 from service.intake.archive import tables
 from service.intake.folding import aside
+from service.launching import events as trainer_events
+from service.launching import received
 from service.ledger import chain, ledger
 from service.orders import approvals, orders
+from service.retraining import answer as retraining_answer
 from service.web import auth
 from service.web.routes import refusals
 from service.web.routes.bodies import LastWord
@@ -62,6 +67,7 @@ _AWAY = Kind(
 _LARGE = Kind("body-too-large", 413, "The body is too large", "Split it into several bodies.")
 _UNKNOWN = Kind("unknown", 404, "There is nothing of this name", "Look at the list one level up.")
 _STATE = Kind("not-possible", 409, "Its state does not allow this", "Read the detail.")
+_UPLOAD = Kind("bad-upload", 400, "What was sent cannot be used", "Mend it where the detail points.")
 _BODY = Kind("bad-body", 400, "The body cannot be taken", "Mend the body where the detail points.")
 
 # An error without a row of its own takes the row of its nearest ancestor.
@@ -103,6 +109,16 @@ TABLE: Mapping[type[Exception], Kind] = {
     ),
     ledger.ChampionMoved: Kind("champion-moved", 409, "The champion has changed", "Look again, then decide again."),
     ledger.NoBaseline: Kind("no-baseline", 409, "The version has no baseline", "Build its baseline first."),
+    received.BadUpload: _UPLOAD,
+    retraining_answer.BadAnswer: _UPLOAD,
+    trainer_events.EventDiffers: Kind(
+        "event-differs", 422, "The webhook-id was used for another event",
+        "Use a new id for a new event; to try one again, send exactly the same bytes.",
+    ),
+    trainer_events.AnotherRun: Kind(
+        "another-run", 409, "Another run has this order", "End: the run that the detail names does the work.",
+    ),
+    trainer_events.TooMuchSaid: Kind("too-much-said", 413, "No more is kept of it", "Send fewer checkpoints."),
     tables.BadFile: Kind("bad-file", 400, "The file cannot be used", "Mend the file where the detail points."),
     MonitorError: Kind("cannot-measure", 422, "The rows cannot be measured", "Mend the rows or the policy's columns."),
     PoliciesError: Kind("policy-invalid", 422, "The policy cannot be used", "Mend what `problems` lists."),
@@ -120,6 +136,8 @@ TABLE: Mapping[type[Exception], Kind] = {
     approvals.NothingAwaits: _STATE,
     orders.OrderOver: _STATE,
     orders.NoSuchOrder: _UNKNOWN,
+    failure_view.NoSuchFailure: _UNKNOWN,
+    failure_saying.BadWord: _REQUEST,
     refusals.BadRequest: _REQUEST,
     refusals.WrongType: Kind("wrong-type", 415, "The body's type is not read here", "Send one that `allowed` lists."),
     refusals.BodyTooLarge: _LARGE,
@@ -137,6 +155,7 @@ _FACTS: Mapping[type[Exception], tuple[str, ...]] = {
     errors.TooManyValues: ("limit",),
     errors.UnpackedTooLarge: ("limit",),
     refusals.BodyTooLarge: ("limit",),
+    refusals.UploadTooLarge: ("limit",),
     refusals.UnknownModel: ("models",),
     refusals.WrongType: ("allowed",),
 }

@@ -78,6 +78,27 @@ class SegmentSnapshot:
 
 
 @dataclass(frozen=True)
+class TrialSnapshot:
+    """A challenger on trial: its version, its mode and share of the traffic, and what came of it so far."""
+
+    version: str
+    mode: str
+    share: float
+    rows: int
+    labels: int
+
+
+@dataclass(frozen=True)
+class TrainingSnapshot:
+    """The training that runs, as its trainer tells it: the part that is done, and what the newest checkpoint says."""
+
+    progress: float | None = None
+    checkpoints: int = 0
+    losses: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ModelSnapshot:
     """One model. Counts are for ever; None and "" mean not known yet, and show no series."""
 
@@ -96,12 +117,16 @@ class ModelSnapshot:
     hold_reasons: Mapping[str, int] = field(default_factory=dict)
     retrainings: Mapping[str, int] = field(default_factory=dict)
     retraining_running: bool = False
+    training: TrainingSnapshot | None = None
     retraining_durations: Durations = NO_RETRAININGS
     budget_remaining: int | None = None
     verdicts: Mapping[str, int] = field(default_factory=dict)
     releases: int = 0
     rollbacks: int = 0
     post_release_regressions: int = 0
+    between_regressions_seconds: float | None = None
+    trial: TrialSnapshot | None = None
+    aftermath: str = ""
     policy_reload_ok: bool | None = None
     unmeasured: int = 0
     schema: Mapping[str, int] = field(default_factory=dict)
@@ -112,6 +137,9 @@ class ModelSnapshot:
     shadow_decisions: Mapping[tuple[str, str], int] = field(default_factory=dict)
     notices: Mapping[tuple[str, str], int] = field(default_factory=dict)
     notices_waiting: int = 0
+    mlflow_in_step: bool | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)
+    failure_shares: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -57,3 +57,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .Values.replicas }}
 {{- end }}
 {{- end }}
+
+{{- /* Where trainers reach the service: a Job does inside the cluster, and needs no ingress. */}}
+{{- define "tidegate.trainerUrl" -}}
+{{- if .Values.trainers.url -}}
+{{ .Values.trainers.url }}
+{{- else if .Values.trainers.kubernetes.enabled -}}
+{{ printf "http://%s.%s.svc:%v" (include "tidegate.fullname" .) .Release.Namespace .Values.service.port }}
+{{- end }}
+{{- end }}
+
+{{- /* Where it may have Jobs, as a list in JSON. */}}
+{{- define "tidegate.trainerNamespaces" -}}
+{{- if .Values.trainers.kubernetes.enabled -}}
+{{ default (list .Release.Namespace) .Values.trainers.kubernetes.namespaces | toJson }}
+{{- else -}}
+[]
+{{- end }}
+{{- end }}

@@ -14,7 +14,8 @@ metadata:
   {{- end }}
 spec:
   serviceAccountName: {{ include "tidegate.serviceAccount" $ }}
-  automountServiceAccountToken: {{ $.Values.serviceAccount.automountToken }}
+  {{- /* Who decides also launches; the others have nothing to say to the cluster. */}}
+  automountServiceAccountToken: {{ or $.Values.serviceAccount.automountToken (and $.Values.trainers.kubernetes.enabled (has .role (list "all" "scheduler"))) }}
   # A Service named tidegate would set TIDEGATE_PORT=tcp://…, which the service would read as its own setting.
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ $.Values.terminationGracePeriodSeconds }}
@@ -72,6 +73,12 @@ spec:
         {{- with $.Values.console.url }}
         - {name: TIDEGATE_PUBLIC_URL, value: {{ . | quote }}}
         {{- end }}
+        {{- with include "tidegate.trainerUrl" $ }}
+        - {name: TIDEGATE_TRAINER_URL, value: {{ . | quote }}}
+        {{- end }}
+        {{- if $.Values.trainers.kubernetes.enabled }}
+        - {name: TIDEGATE_TRAINER_IMAGE, value: {{ default (include "tidegate.image" $) $.Values.trainers.kubernetes.image | quote }}}
+        {{- end }}
         {{- with $.Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -116,7 +123,19 @@ spec:
       emptyDir: {}
       {{- end }}
     - name: policies
+      {{- with $.Values.trainers.kubernetes.templates }}
+      projected:
+        sources:
+          - configMap: {name: {{ include "tidegate.fullname" $ }}-policies}
+          - configMap:
+              name: {{ include "tidegate.fullname" $ }}-jobs
+              items:
+                {{- range $name, $_ := . }}
+                - {key: {{ $name }}.yaml, path: jobs/{{ $name }}.yaml}
+                {{- end }}
+      {{- else }}
       configMap: {name: {{ include "tidegate.fullname" $ }}-policies}
+      {{- end }}
     - name: keys
       secret: {secretName: {{ $.Values.keys.existingSecret | quote }}}
     - name: tmp

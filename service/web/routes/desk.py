@@ -13,6 +13,7 @@ from fastapi import Depends, Query, Request, Response
 from service.deciding.explaining import Explaining
 from service.house import House
 from service.intake.log.small import Small
+from service.retraining.assignment import Splits
 from service.web.auth import Caller, Keyring, is_loopback
 from service.web.routes.bodies import BodyReader
 from service.web.routes.gathering import Gathering
@@ -35,6 +36,7 @@ class Desk:
     is_leader: Callable[[], bool]
     evaluations: Callable[[], Durations]
     explaining: Explaining
+    splits: Splits
 
     def check_room(self) -> None:
         """Raises Backlogged or Crowded where a body would be turned away anyway: before it is read and parsed."""

@@ -38,7 +38,7 @@ def show_model(model: str, desk: AtDesk, caller: Reader) -> Response:
     """
     desk.check_model(model, caller)
     house = desk.house
-    evaluation = house.ledger.evaluation(model)
+    evaluation, champion = house.ledger.evaluation(model), house.ledger.champion(model)
     noticed = house.noted(model)
     more = {
         "reasons": evaluation.reasons,
@@ -47,6 +47,8 @@ def show_model(model: str, desk: AtDesk, caller: Reader) -> Response:
         "schema": schema_view(house.policies.policy(model), noticed),
         "unmeasured": unmeasured_view(noticed),
         "watch": house.ledger.watch(model),
+        "trial": house.ledger.trying(model),
+        "release": next((r for r in reversed(house.ledger.releases(model)) if r.version == champion), None),
         "baselines": house.ledger.baselines(model),
     }
     return answer({**overview(house, model), **more})

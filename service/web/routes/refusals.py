@@ -8,6 +8,7 @@ Refusal (a ServiceError)
 ├── BadRequest            a header or field of the request cannot be used
 ├── WrongType             the body's Content-Type or Content-Encoding is not read here
 ├── BodyTooLarge          the body has more bytes than allowed
+│   └── UploadTooLarge    what a trainer sends has
 ├── BodyTooSlow           the body did not arrive in time
 ├── Occupied              it is done one at a time, and one is being done
 └── Crowded               too many bytes of other bodies are being read
@@ -68,6 +69,18 @@ class BodyTooLarge(Refusal):
         super().__init__(
             f"the body is larger than the {limit} bytes allowed (TIDEGATE_MAX_BODY_BYTES); nothing of it was taken: "
             "split it into several bodies"
+        )
+        self.limit = limit
+
+
+class UploadTooLarge(BodyTooLarge):
+    """What a trainer sends has more bytes than allowed; nothing of it was kept."""
+
+    def __init__(self, limit: int) -> None:
+        Refusal.__init__(
+            self,
+            f"this is larger than the {limit} bytes allowed (TIDEGATE_MAX_UPLOAD_BYTES); nothing of it was kept: send "
+            "Parquet, which is the smallest, or have the operator raise the limit",
         )
         self.limit = limit
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request, Response
 
 from service.ledger.records import Release
+from service.retraining.aftermath import between_regressions
+from service.retraining.releasing import roll_back
 from service.web.auth import Caller
 from service.web.routes.desk import AtDesk, Desk, Limit, Operator, Reader, answer, in_thread
 from service.web.routes.refusals import NotPossible
@@ -15,10 +17,21 @@ routes = APIRouter(tags=["releases"])
 
 @routes.get("/v1/models/{model}/releases", summary="Releases of a model, newest first")
 def list_releases(model: str, desk: AtDesk, caller: Reader, limit: Limit = 100) -> Response:
-    """First releases, releases and rollbacks, each with its reason."""
+    """First releases, releases and rollbacks, each with its reason, the uri of a model that is not held here, its
+    digest and its retraining; `regressions` are those found worse while watched, `aftermaths` say of each released
+    version whether what it was for has cleared.
+    """
     desk.check_model(model, caller)
     ledger = desk.house.ledger
-    return answer({"champion": ledger.champion(model) or None, "releases": ledger.releases(model)[: -limit - 1 : -1]})
+    return answer(
+        {
+            "champion": ledger.champion(model) or None,
+            "releases": ledger.releases(model)[: -limit - 1 : -1],
+            "regressions": ledger.regressions(model)[: -limit - 1 : -1],
+            "seconds_between_regressions": between_regressions(ledger, model, desk.house.clock()),
+            "aftermaths": ledger.aftermaths(model),
+        }
+    )
 
 
 @routes.post("/v1/models/{model}/rollback", summary="Go back to the version before", openapi_extra=WISH_DOCUMENTED)
@@ -36,8 +49,7 @@ def _roll_back(desk: Desk, model: str, caller: Caller, wish: Wish) -> Response:
     if not previous:
         shown = f"{champion} is its first version" if champion else "it has no champion yet"
         raise NotPossible(f"{model} cannot go back: {shown}")
-    release = Release(model, previous, champion, house.clock(), "rollback", f"{wish.who}: {wish.why}")
-    house.ledger.move_champion(release)
+    release = roll_back(house, model, champion, previous, f"{wish.who}: {wish.why}")
     record(desk, model, "rollback", wish, version=previous, previous=champion)
     return answer(release)
 

@@ -37,7 +37,7 @@ def list_retrainings(model: str, desk: AtDesk, caller: Reader, limit: Limit = 10
 @routes.get("/v1/retrainings/{retraining_id}", summary="One retraining")
 def show_retraining(retraining_id: str, desk: AtDesk, caller: Reader) -> Response:
     """With its checkpoints per segment and the gate's verdict per segment."""
-    return answer(_find(desk, caller, retraining_id))
+    return answer(find_retraining(desk, caller, retraining_id))
 
 
 @routes.get("/v1/approvals", summary="What awaits a person's yes")
@@ -117,7 +117,7 @@ def _answer(desk: Desk, caller: Caller, decision_id: str, verb: str, wish: Lasti
 def _cancel(desk: Desk, caller: Caller, retraining_id: str, wish: Lasting) -> Response:
     house = desk.house
     ledger, now = house.ledger, house.clock()
-    found = _find(desk, caller, retraining_id)
+    found = find_retraining(desk, caller, retraining_id)
     if found.is_finished:
         raise NotPossible(f"{found.id} is {found.state} already: {found.note or 'there is nothing to cancel'}")
     until = end_of(wish, now, usual_term(house.policies.policy(found.model)))
@@ -132,7 +132,8 @@ def _told(model: str, put: records.Request) -> Response:
     return answer({"model": model, **msgspec.to_builtins(put)}, 202)
 
 
-def _find(desk: Desk, caller: Caller, retraining_id: str) -> Retraining:
+def find_retraining(desk: Desk, caller: Caller, retraining_id: str) -> Retraining:
+    """A retraining that the caller may see. Raises Unknown."""
     ledger = desk.house.ledger
     found = next((r for model in desk.models(caller) if (r := ledger.retraining(model, retraining_id))), None)
     if found is None:
@@ -146,7 +147,7 @@ def _decided(desk: Desk, caller: Caller, decision_id: str) -> records.DecisionRe
     found = next((d for model in desk.models(caller) if (d := ledger.decision(model, decision_id))), None)
     if found is not None:
         return found
-    started = _find(desk, caller, decision_id) if decision_id.startswith("r-") else None
+    started = find_retraining(desk, caller, decision_id) if decision_id.startswith("r-") else None
     if started is not None:
         raise NotPossible(f"{started.id} was started already and is {started.state}: there is nothing to approve")
     raise Unknown(f"no decision {decision_id[:100]!r} awaits approval; GET /v1/approvals lists what does")

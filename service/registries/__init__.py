@@ -1,0 +1,1 @@
+"""Registries of others, in which a model's releases are registered too."""

@@ -223,7 +223,7 @@ def test_a_full_store_refuses_rows_and_still_lets_owners_commit(any_store):
 
 
 def test_waiting_for_replicas_that_do_not_exist_is_said_and_not_hidden(store_url):
-    store = Store(store_url, Durability("everysec", 1), answer_seconds=0.2)
+    store = Store(store_url, Durability("everysec", 1), answer_seconds=1)
     with pytest.raises(NotDurable, match="0 of 1 replicas"):
         store.run_durably("claim", ["tg:{p0}:state"], ["0", "0", "me"])
     store.close()

@@ -11,8 +11,9 @@ demo: $(VENV)/.run
 serve: $(VENV)/.run
 	$(BIN)/tidegate serve
 
+# Three at a time: much of a test's time is waiting for processes to start and end.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

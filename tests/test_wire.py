@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.errors import MalformedBody, TooManyRows
@@ -258,6 +258,11 @@ ROWS = st.fixed_dictionaries(
 
 
 @settings(max_examples=200, deadline=None)
+@example(
+    [{"prediction_id": 0, "prediction": -(2**63) - 1}, {"prediction_id": 0, "prediction": 0.0}],
+    "classification",
+    "json",
+)
 @given(
     st.lists(ROWS, min_size=1, max_size=20),
     st.sampled_from(["classification", "regression"]),

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from service.intake.bodies.limits import Limits
-from service.intake.bodies.values import json_text, outcome_text
+from service.intake.bodies.values import json_text, outcome_text, scalar
 
 Column = Sequence[object]
 
@@ -97,7 +97,7 @@ def columns_of(kinds: Sequence[type], columns: Sequence[Column], limits: Limits)
     Raises:
         ArrowException, TypeError: a value of another kind.
         OverflowError: an integer beyond 64 bits.
-        RowProblem: an outcome cannot be kept.
+        RowProblem: an outcome cannot be kept, or a number is an integer beyond 64 bits.
     """
     places = [i for i, kind in enumerate(kinds) if kind is float]
     made = dict(zip(places, numbers([columns[i] for i in places]), strict=True))  # type: ignore[misc]
@@ -108,10 +108,17 @@ def columns_of(kinds: Sequence[type], columns: Sequence[Column], limits: Limits)
             texts = [None if value is None else outcome_text(value, limits) for value in column]  # type: ignore[arg-type]
             made[place] = pa.array(texts, pa.string())
         elif kind is NumberText:
-            made[place] = pa.array([None if value is None else json_text(value) for value in column], pa.string())  # type: ignore[arg-type]
+            made[place] = pa.array([_number_text(value, limits) for value in column], pa.string())  # type: ignore[arg-type]
         elif kind is not float:
             made[place] = pa.array(column, _TYPES[kind])
     return [made[place] for place in range(len(kinds))]
+
+
+def _number_text(value: float | None, limits: Limits) -> str | None:
+    if value is None:
+        return None
+    scalar(value, "prediction", limits)
+    return json_text(value)
 
 
 _TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), type(None): pa.null()}

@@ -3,7 +3,7 @@
 import logging
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import Lock
 from time import perf_counter
@@ -47,6 +47,7 @@ class Jobs:
         self._is_stopping = False
         self._delivery = Delivery(house, goes_on=lambda: self.is_leader and not self._is_stopping)
         self._problems: dict[str, str] = {}
+        self._heard: dict[str, datetime] = {}
         self._compaction = Compaction(
             house.store,
             settings.partitions,
@@ -144,10 +145,19 @@ class Jobs:
     def _retrain(self, model: str) -> None:
         if self._loop is None or not self.is_leader:
             return
+        self._hear(model)
         seen = self._loop.finish(model)
         if seen is not None and seen.is_finished:
             announce(self._house, model)
             _log.info("%s: retraining %s %s: %s", model, seen.id, seen.state, seen.note)
+
+    def _hear(self, model: str) -> None:
+        """Who asks for a retraining, or agrees to one, is heard now, and not at the next evaluation."""
+        wishes = [self._house.ledger.request(model, verb) for verb in ("retrain", "approve")]
+        newest = max((wish.at for wish in wishes if wish is not None), default=None)
+        if newest is not None and newest != self._heard.get(model):
+            self._heard[model] = newest
+            self._scheduler.modify_job(f"evaluate {model}", next_run_time=datetime.now(UTC))
 
     def _tell_problems(self) -> None:
         """Whoever edited a policy badly hears of it now, and not at the next evaluation."""

@@ -11,6 +11,7 @@ from service import jobs
 from service.deciding.loop import Loop
 from service.jobs import Jobs
 from service.launching.choose import Launchers
+from service.ledger.records import Request
 from service.retraining.opening import open_retraining
 from service.retraining.standing import Standing
 
@@ -64,6 +65,22 @@ def test_the_builtin_trainer_is_followed_as_a_process_until_its_release(tmp_path
         1,
         "after_change",
     )
+
+
+def test_who_asks_for_a_retraining_is_heard_before_the_next_evaluation(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "RETRAINING_LOOK_SECONDS", 0.05)
+    with open_shop(tmp_path, rows(3000, flips_at=1500)) as shop:
+        shop.serve(1000, 3000)
+        ledger, loop = shop.house.ledger, Loop(shop.house, shop.registry, makes_reports=False)
+        schedule = Jobs(shop.house, loop)
+        schedule.start()
+        assert ledger.retrainings("flip") == []
+        ledger.put_request("flip", Request("retrain", "ann", "now, and not in an hour", shop.clock()))
+        until = time.monotonic() + 60
+        while time.monotonic() < until and not ledger.retrainings("flip"):
+            time.sleep(0.02)  # the schedule hears it in a thread of its own
+        schedule.stop()
+        assert [each.reasons for each in ledger.retrainings("flip")] == [("manual",)]
 
 
 def wait_for(file: Path, lines: int) -> None:

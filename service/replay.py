@@ -4,6 +4,7 @@ The first rows train the first model and are its baseline. From then on every ro
 moment, posted, counted, labelled late, and whatever the policy decides is done: the same code as in production.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ from service.training.comparing import outcomes
 from service.training.first_model import train_first
 from service.training.registry import Registry
 
+_log = logging.getLogger(__name__)
+_EARLIEST, _WEEK = datetime(1970, 1, 1, tzinfo=UTC), timedelta(days=7)
 ROWS_A_STEP = 20
 """Thin traffic is not evaluated more often than this many rows: between them nothing is new."""
 
@@ -75,6 +78,20 @@ class Account:
         }
 
 
+def _within_reach(rows: pa.Table) -> pa.Table:
+    """The rows, later by whole weeks where they begin before 1970: the service takes none from then, and each keeps its
+    hour and weekday.
+    """
+    times = rows.column("timestamp")
+    first = pc.min(times).as_py()
+    if first >= _EARLIEST:
+        return rows
+    weeks = -((first - _EARLIEST) // _WEEK)
+    _log.warning("the file begins in %s: its rows are replayed %s weeks later, from 1970 on", first.year, weeks)
+    moved = pc.add(times, pa.scalar(weeks * _WEEK, pa.duration("us")))
+    return rows.set_column(rows.column_names.index("timestamp"), "timestamp", moved)
+
+
 class FileClock:
     """A clock that says what it was last told."""
 
@@ -109,7 +126,7 @@ class Replay:
             raise BadReplay("the file has no label column; name it with --label")
         rows = rows.filter(pc.is_valid(rows.column("label")))
         self._house, self._clock, self._policy, self._options = house, clock, policy, options
-        self._rows = rows.sort_by("timestamp")
+        self._rows = _within_reach(rows.sort_by("timestamp"))
         self._micros = pc.cast(self._rows.column("timestamp"), pa.int64()).to_numpy()
         share = np.random.default_rng(options.seed).random(rows.num_rows)
         self._labelled = share < options.label_share

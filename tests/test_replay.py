@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pyarrow import parquet
 from streams import START
@@ -52,6 +54,19 @@ def replay(folder: Path, table: pa.Table, options: Options, text: str = POLICY):
     with open_house(chosen, clock) as house:
         account = Replay(house, clock, policy, batch, options).run()
         return account, house.ledger.releases(policy.model), house.ledger.retrainings(policy.model)
+
+
+def test_rows_from_before_1970_are_replayed_like_any_others(tmp_path):
+    table = rows(2600, flips_at=1500)
+    long_ago = pc.subtract(table.column("timestamp"), pa.scalar(3_000 * timedelta(days=7), pa.duration("us")))
+    old = table.set_column(table.column_names.index("timestamp"), "timestamp", long_ago)
+    accounts = []
+    for name, each in (("new", table), ("old", old)):
+        (tmp_path / name).mkdir()
+        accounts.append(replay(tmp_path / name, each, Options(start=1000))[0])
+    found = [(each.score, [r["at_row"] for r in each.retrainings]) for each in accounts]
+    assert found[0] == found[1]
+    assert found[0][1] != []
 
 
 def test_a_flipped_concept_is_found_retrained_and_released(tmp_path):

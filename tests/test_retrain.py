@@ -142,6 +142,15 @@ def test_a_better_challenger_is_released_with_its_own_baseline(tmp_path):
         assert [r.kind for r in shop.house.ledger.releases("flip")] == ["first", "release"]
 
 
+def test_a_release_that_learnt_from_few_rows_has_a_baseline_that_can_be_read_against(tmp_path):
+    with open_shop(tmp_path, rows(3000, flips_at=2650)) as shop:
+        shop.serve(1000, 3000)
+        open_retraining(shop.house, shop.decision(change_at=2650))
+        done = shop.loop().finish("flip")
+        assert (done.state, done.labelled_rows) == ("released", 350)
+        assert shop.house.ledger.baseline("flip", "2").rows[0] == 500
+
+
 def test_a_decision_opens_one_retraining_however_often_it_is_replayed(tmp_path):
     with open_shop(tmp_path, rows(3000, flips_at=1500)) as shop:
         shop.serve(1000, 3000)

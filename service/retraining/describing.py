@@ -6,8 +6,9 @@ import pyarrow.compute as pc
 from service.ledger.records import Retraining
 from service.retraining.answer import read_answer
 from service.retraining.folder import Folder
-from service.retraining.releasing import describe_now, when_rows_changed
+from service.retraining.releasing import BASELINE_ROWS, describe_now, when_rows_changed
 from service.training.comparing import with_predictions
+from service.training.models import Model
 
 
 def rows_to_describe(folder: Folder, retraining: Retraining) -> pa.Table:
@@ -29,7 +30,17 @@ def rows_to_describe(folder: Folder, retraining: Retraining) -> pa.Table:
         aside = folder.read(f"aside-{answer.candidate}")
         unseen.append(with_predictions(aside, answer.model.predict(aside), retraining.version))
     rows = pa.concat_tables([learnt, *unseen], promote_options="permissive")
+    if answer.model and rows.num_rows < BASELINE_ROWS:
+        # A baseline of fewer can never be read against: its version would be blind until somebody retrains by hand.
+        rows = pa.concat_tables([rows, _before(folder, rows, answer.model, retraining)], promote_options="permissive")
     return describe_now(rows, when_rows_changed(retraining))
+
+
+def _before(folder: Folder, rows: pa.Table, model: Model, retraining: Retraining) -> pa.Table:
+    """What the largest candidate holds beside the rows: older ones, of which the model has seen none."""
+    largest = max((folder.read(f"train-{name}") for name in folder.job.candidates), key=lambda table: table.num_rows)
+    others = largest.filter(pc.invert(pc.is_in(largest.column("prediction_id"), rows.column("prediction_id"))))
+    return with_predictions(others, model.predict(others), retraining.version) if others.num_rows else rows.slice(0, 0)
 
 
 def _predicted(rows: pa.Table, said: pa.Table, version: str) -> pa.Table:

@@ -55,9 +55,9 @@ def linger() -> None:
     launch: Callable[..., None] = Command.launch
 
     def slowly(self, order):
-        time.sleep(_MOMENT_SECONDS)
+        time.sleep(_MOMENT_SECONDS)  # the moment that a strike should meet
         launch(self, order)
-        time.sleep(_MOMENT_SECONDS)
+        time.sleep(_MOMENT_SECONDS)  # the moment that a strike should meet
 
     Command.launch = slowly
 

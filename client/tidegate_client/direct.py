@@ -30,7 +30,7 @@ class Direct:
             outcome = attempt.read(self._line.post(attempt.batch))
             if isinstance(outcome, Answer):
                 return outcome
-            time.sleep(outcome)
+            time.sleep(outcome)  # the pause before the next try
 
     async def post_async(
         self, kind: Kind, rows: Iterable[Mapping[str, Any]], key: str | None, seconds: float

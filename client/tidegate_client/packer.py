@@ -85,7 +85,7 @@ class Packer:
                 if len(sheet.lines) >= self._options.batch_rows or sheet.bytes >= self._options.batch_bytes:
                     self._put_away(sheet)
                 if seen % _ROWS_AT_A_TIME == 0:
-                    time.sleep(0)
+                    time.sleep(0)  # let the caller's threads run
         except Exception as error:  # noqa: BLE001  a table of any kind, whose rows cannot be made
             self._give_up("unusable", entry.size - seen, f"rows of a table cannot be sent: {error!r}")
 

@@ -176,7 +176,7 @@ def main() -> None:
                     if client.get("/v2/health/ready").json().get("ready"):
                         break
                 except httpx.HTTPError:
-                    time.sleep(0.1)
+                    time.sleep(0.1)  # the model server is coming up
             exchanges = [_exchange(client, *each) for each in asked()]
     finally:
         child.terminate()
